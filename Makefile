@@ -1,0 +1,80 @@
+# fs-sync: every target works in a fresh clone; `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/installed
+UV := $(BIN)/uv
+HOST_PATH := $(PATH)
+# The environment's programs (rclone among them) come first for all that is started from here.
+export PATH := $(BIN):$(PATH)
+WORKERS ?= 2
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --constraint build/constraints.txt
+
+.PHONY: help venv system demo ui test lint types shellcheck format unit integration e2e lock wheel clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Make the virtual environment from the lock
+
+$(STAMP): requirements-dev.lock pyproject.toml lab/python.sh
+	@PATH="$(HOST_PATH)" sh lab/system.sh venv
+	@mkdir -p build
+	@python=$$(PATH="$(HOST_PATH)" sh lab/python.sh) && echo "making $(VENV) with $$python" && \
+	if ! "$(BIN)/python" -c 'import pip' 2>/dev/null; then rm -rf $(VENV) && "$$python" -m venv $(VENV); fi
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements-dev.lock > build/uv.lock
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r build/uv.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --require-hashes -r requirements-dev.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+system: ## Install what the system lacks (rsync, openssh-server), or say what to install
+	@sh lab/system.sh demo
+
+demo: venv system ## Replicate a real tree through the three DAGs, change it, and again; writes build/demo.json
+	@$(BIN)/python -m lab.demo
+
+ui: venv system ## Start the same lab and Airflow, print the address and login, and leave it running until Ctrl-C
+	@exec $(BIN)/python -m lab.ui
+
+test: lint types shellcheck unit integration e2e ## Everything: lint, types, shellcheck, unit, integration, e2e
+
+lint: venv ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: venv ## mypy, strict
+	@$(BIN)/mypy
+
+shellcheck: venv ## shellcheck on every script, and on the rendered templates (tests/unit)
+	@$(BIN)/shellcheck lab/*.sh .ci/run $(wildcard templates/remote/*.sh)
+
+format: venv ## Mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+unit: venv ## Tests of the pure functions
+	@$(BIN)/python -m pytest tests/unit -q
+
+integration: venv ## Tests against real sshd, rsync, rclone, S3
+	@sh lab/system.sh test
+	@$(BIN)/python -m pytest tests/integration -q -n $(WORKERS)
+
+e2e: venv ## Tests through a real scheduler
+	@sh lab/system.sh test
+	@$(BIN)/python -m pytest tests/e2e -q
+
+# celery 5.7 moved a name that Airflow's celery provider imports: its executor can't be loaded.
+lock: venv ## Make both requirement locks anew (hashes, no addresses)
+	@mkdir -p build && echo 'celery<5.7' > build/constraints.txt
+	@$(COMPILE) --extra rclone pyproject.toml -o requirements.lock
+	@$(COMPILE) --all-extras --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+
+wheel: venv ## Build the wheel into dist/
+	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+
+clean: ## Remove what was made, the virtual environment too
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""fs-sync: Airflow DAGs that replicate files from one server to another."""

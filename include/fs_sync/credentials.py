@@ -1,0 +1,246 @@
+"""What a job needs to log in to its target: read from a Connection, checked, and kept apart from all that is printed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
+
+from fs_sync import keys
+from fs_sync.errors import ConfigError
+
+SSH_TYPES = ("ssh", "sftp")
+S3_TYPES = ("aws", "generic", "s3", "minio")
+HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?\]?")
+UNCHECKED = ("no_host_key_check", "ignore_hostkey_verification", "allow_host_key_change")
+
+
+@dataclass(frozen=True)
+class PlainConnection:
+    """An Airflow Connection as plain values."""
+
+    conn_id: str
+    conn_type: str
+    host: str = ""
+    port: int | None = None
+    login: str = ""
+    password: str = field(default="", repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target's address and its secrets; scripts use `public` only."""
+
+    kind: str
+    conn_id: str
+    auth: str
+    host: str = ""
+    port: int = 22
+    login: str = ""
+    host_keys: tuple[str, ...] = ()
+    endpoint: str = ""
+    region: str = ""
+    provider: str = ""
+    password: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """Everything but the secrets; `auth` says which of them the job is handed."""
+        names = ("kind", "conn_id", "auth", "host", "port", "login", "host_keys", "endpoint", "region", "provider")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def address(self) -> str:
+        """The place as people write it."""
+        if self.kind == "s3":
+            return self.endpoint or f"s3.{self.region}.amazonaws.com"
+        return f"{self.login}@{self.host}" + (f":{self.port}" if self.port != 22 else "")
+
+
+def from_connection(conn: PlainConnection, kind: str, target_auth: str) -> Target:
+    """
+    Given a target's Connection, its kind (ssh or s3) and `target_auth`, return the Target. Raise ConfigError, naming the mend.
+
+    A missing `host_key` is no fault here: the job finds out which key the server offers and prints it.
+    """
+    types = SSH_TYPES if kind == "ssh" else S3_TYPES
+    if conn.conn_type not in types:
+        raise ConfigError(f"{_name(conn)} is of type {conn.conn_type!r}; this target needs one of type {' or '.join(types)}")
+    return _ssh(conn, target_auth) if kind == "ssh" else _s3(conn, target_auth)
+
+
+def environment(target: Target) -> dict[str, str]:
+    """The secrets that the job is handed, by the names of its environment; empty with `target_auth: host`."""
+    named = {
+        "FS_SYNC_PASSWORD": target.password,
+        "FS_SYNC_KEY": target.key,
+        "RCLONE_CONFIG_TARGET_ACCESS_KEY_ID": target.access_key,
+        "RCLONE_CONFIG_TARGET_SECRET_ACCESS_KEY": target.secret_key,
+        "RCLONE_CONFIG_TARGET_SESSION_TOKEN": target.session_token,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def secret_forms(secret: str) -> tuple[str, ...]:
+    """All forms in which a secret might show up in a text, longest first, for Airflow's masker."""
+    if not secret:
+        return ()
+    forms = {secret, secret.strip()}
+    lines = [line for line in secret.splitlines() if len(line) >= 16 and not line.startswith("-----")]
+    if len(secret.splitlines()) > 1:
+        forms.update(lines)  # logs are masked line by line, so a key must be known by its lines
+    for plain in (secret, secret.strip()):
+        raw = plain.encode("utf-8", "surrogateescape")
+        forms.update((shlex.quote(plain), json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1]))
+        forms.update((quote(raw, safe=""), quote(raw), quote_plus(raw)))
+        for encoded in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()):
+            forms.update((encoded, encoded.rstrip("=")))
+    return tuple(sorted((form for form in forms if form), key=lambda form: (-len(form), form)))
+
+
+def refuse_unchecked(conn: PlainConnection) -> None:
+    """Raise ConfigError if the Connection asks for host keys not to be checked."""
+    for name in UNCHECKED:
+        if str(conn.extra.get(name, "false")).lower() == "true":
+            raise ConfigError(
+                f"{_name(conn)} has `{name}: true`; fs-sync always checks host keys: "
+                "take it out of the extra and add the server's `host_key` (without one, the error shows the key that is offered)"
+            )
+
+
+def host_keys_of(conn: PlainConnection) -> tuple[str, ...]:
+    """The host keys of an ssh Connection as "type base64"."""
+    return keys.host_keys(conn.extra.get("host_key"), f"{_name(conn)}, `host_key` in its extra")
+
+
+def private_key_of(conn: PlainConnection) -> str | None:
+    """The private key of an ssh Connection as OpenSSH text without a passphrase, or None if it has none."""
+    text = conn.extra.get("private_key")
+    path = conn.extra.get("key_file")
+    if text and path:
+        raise ConfigError(f"{_name(conn)} has `private_key` and `key_file` in its extra; keep one of them")
+    passphrase = conn.extra.get("private_key_passphrase") or conn.extra.get("passphrase")
+    what = f"{_name(conn)}, `private_key` in its extra"
+    if not text and path:
+        what = f"{_name(conn)}, `key_file` {path!r} on the worker"
+        try:
+            text = Path(str(path)).expanduser().read_text()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise ConfigError(f"{what} can't be read: {reason}; put it there, or put the key into the extra as `private_key`") from None
+    return keys.private_key(str(text), str(passphrase) if passphrase else None, what) if text else None
+
+
+def address_of(conn: PlainConnection) -> tuple[str, int]:
+    """The host and port of an ssh Connection. Raise ConfigError if they can't be an address."""
+    host = conn.host.strip()
+    if not host:
+        raise ConfigError(f"{_name(conn)} has no host; fill in its host")
+    if not HOST.fullmatch(host):
+        raise ConfigError(f"{_name(conn)}: host {host[:80]!r} is no host name or IP address; no scheme, port or path goes there")
+    port = 22 if conn.port is None else conn.port
+    if not 0 < port < 65536:
+        raise ConfigError(f"{_name(conn)}: port {port} is not between 1 and 65535")
+    return host.strip("[]"), port
+
+
+def _ssh(conn: PlainConnection, target_auth: str) -> Target:
+    refuse_unchecked(conn)
+    host, port = address_of(conn)
+    _login(conn)
+    known = host_keys_of(conn)
+    if target_auth == "host":
+        return Target("ssh", conn.conn_id, "host", host, port, conn.login, known)
+    key = private_key_of(conn)
+    password = conn.password.strip() or None  # the provider's hook strips it too
+    if password and ("\n" in password or "\0" in password):
+        raise ConfigError(
+            f"{_name(conn)}: its password has a line end in it; a password is one line (a key goes into the extra as `private_key`)"
+        )
+    if not key and not password:
+        raise ConfigError(
+            f"{_name(conn)} has neither a password nor a key; add one (`private_key` in the extra), "
+            "or set `target_auth: host` if the source host logs in with a key of its own"
+        )
+    return Target("ssh", conn.conn_id, "key" if key else "password", host, port, conn.login, known, password=password, key=key)
+
+
+def _login(conn: PlainConnection) -> None:
+    if not conn.login:
+        raise ConfigError(f"{_name(conn)} has no login; fill in its login")
+    if conn.login.startswith("-") or not conn.login.isprintable() or " " in conn.login:
+        raise ConfigError(f"{_name(conn)}: login {conn.login!r} is no login name; no spaces, control characters or leading dash")
+
+
+def _s3(conn: PlainConnection, target_auth: str) -> Target:
+    extra = conn.extra
+    endpoint = _endpoint(conn)
+    region = str(extra.get("region_name") or extra.get("region") or ("us-east-1" if not endpoint else ""))
+    aws = not endpoint or (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
+    provider = str(extra.get("provider") or ("AWS" if aws else "Minio" if conn.conn_type == "minio" else "Other"))
+    for name, value in (("region_name", region), ("provider", provider)):
+        if not re.fullmatch(r"[A-Za-z0-9._-]*", value):
+            raise ConfigError(f"{_name(conn)}: `{name}` {value!r} is none; only letters, digits, dots and dashes")
+    if target_auth == "host":
+        return Target("s3", conn.conn_id, "host", endpoint=endpoint, region=region, provider=provider)
+    access = str(conn.login or extra.get("aws_access_key_id") or "").strip()
+    secret = str(conn.password or extra.get("aws_secret_access_key") or "").strip()
+    if not access or not secret:
+        missing = (
+            "access key (login or `aws_access_key_id` in the extra)" if not access else "secret key (password or `aws_secret_access_key`)"
+        )
+        raise ConfigError(
+            f"{_name(conn)} has no {missing}; add it, or set `target_auth: host` if the source host has credentials of its own"
+        )
+    if not (access + secret).isprintable():
+        raise ConfigError(f"{_name(conn)}: its access key or secret key holds a control character; copy it again")
+    token = str(extra.get("aws_session_token") or "").strip() or None
+    return Target(
+        "s3",
+        conn.conn_id,
+        "key",
+        endpoint=endpoint,
+        region=region,
+        provider=provider,
+        access_key=access,
+        secret_key=secret,
+        session_token=token,
+    )
+
+
+def _endpoint(conn: PlainConnection) -> str:
+    service = conn.extra.get("service_config")
+    of_s3 = service.get("s3") if isinstance(service, Mapping) else None
+    given = (of_s3.get("endpoint_url") if isinstance(of_s3, Mapping) else None) or conn.extra.get("endpoint_url")
+    if not given and conn.host.startswith(("http://", "https://")):
+        given = conn.host if conn.port is None else f"{conn.host.rstrip('/')}:{conn.port}"
+    if not given:
+        if conn.conn_type == "aws" and not conn.host:
+            return ""
+        raise ConfigError(f'{_name(conn)} has no endpoint; add {{"endpoint_url": "https://host:port"}} to its extra')
+    endpoint = str(given).strip()
+    try:
+        parts = urlsplit(endpoint)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        right = False
+    if "@" in endpoint or "?" in endpoint or "#" in endpoint:
+        raise ConfigError(f"{_name(conn)}: `endpoint_url` holds more than an address; the keys go into login and password")
+    if not right or not endpoint.isprintable() or " " in endpoint:
+        raise ConfigError(f"{_name(conn)}: `endpoint_url` {endpoint[:80]!r} is no address; the form is https://host:port")
+    return endpoint.rstrip("/")
+
+
+def _name(conn: PlainConnection) -> str:
+    return f"connection {conn.conn_id!r}"

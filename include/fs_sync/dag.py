@@ -1,0 +1,100 @@
+"""The DAG of a backend: the routes are read, each is planned, copied and proven on its own, and the outcome is judged."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from airflow.sdk import DAG, AssetAlias, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
+
+from fs_sync import errors, form, outcome
+from fs_sync.operator import JobOperator
+from fs_sync.route import Kind
+
+log = logging.getLogger(__name__)
+
+RETRIES = 3
+SOON = timedelta(seconds=5)
+
+# What a person must mend fails at once; what passes by itself is tried again, and at once where only the job was lost.
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception=errors.Permanent, action=RetryAction.FAIL, reason="a retry can't help"),
+        RetryRule(exception=errors.JobVanished, action=RetryAction.RETRY, retry_delay=SOON, reason="the job is gone; it is started again"),
+        RetryRule(exception=errors.Transient, action=RetryAction.DEFAULT, reason="this may pass by itself"),
+    ]
+)
+
+DOC = """
+Replicates files one way, server to server: `{backend}` runs on the source and writes to {where}. Only logs, counts and checksums
+come through Airflow.
+
+* **Routes** come from the Variable `{dag_id}`; without it there is one route, `default`, from the flat `fs_sync_*` Variables.
+* **By hand**: *Trigger* offers the routes to run, a dry run (which checks all and copies nothing), the verification and the bandwidth.
+* **What happened** stands at the end of the log of each route's last task, as its XCom, and in the asset event.
+"""
+WHERE = {"ssh": "another server over SSH", "s3": "a bucket"}
+
+
+def replicate(
+    dag_id: str,
+    *,
+    backend: Literal["rsync", "rclone"],
+    target: Literal["ssh", "s3"],
+    schedule: Any = "@hourly",
+    doc: str | None = None,
+    retry_delay: timedelta | None = None,
+    defer_after: float = 30.0,
+) -> DAG:
+    """
+    Given the backend (rsync or rclone) and the target's kind (ssh or s3), return the DAG that copies the routes of the Variable `dag_id`.
+
+    `retry_delay` is Airflow's own default unless given; a job that runs longer than `defer_after` seconds gives its worker slot back.
+    """
+    kind = Kind(backend=backend, target=target)
+    defaults: dict[str, Any] = {"retries": RETRIES, "retry_policy": RETRY_POLICY}
+    if retry_delay is not None:
+        defaults["retry_delay"] = retry_delay
+    with DAG(
+        dag_id,
+        schedule=schedule,
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=3,
+        default_args=defaults,
+        params={name: _param(**spec) for name, spec in form.run_params().items()},
+        tags=["fs-sync", backend, target],
+        doc_md=doc or DOC.format(backend=backend, where=WHERE[target], dag_id=dag_id),
+    ) as dag:
+        report = AssetAlias(f"fs-sync:{dag_id}")
+
+        def step(name: str, mapped: Any, **more: Any) -> JobOperator:
+            return JobOperator(task_id=name, step=name, kind=kind, mapped=mapped, defer_after=defer_after, **more)
+
+        @task_group(group_id=outcome.GROUP)
+        def route(mapped: Any) -> None:
+            plan = step("plan", mapped, outlets=[report])
+            transfer = step("transfer", mapped)
+            # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
+            finish = step("finish", mapped, outlets=[report], trigger_rule="all_done")
+            plan >> transfer >> finish
+            plan >> finish
+
+        @task
+        def routes(**context: Any) -> list[dict[str, Any]]:
+            """Read at run time: nothing is read when this file is parsed."""
+            from fs_sync import configuration
+
+            said = {**(context["dag_run"].conf or {}), **context["params"]}
+            return [mapped.to_dict() for mapped in configuration.load(dag_id, kind, said, log)]
+
+        read = routes()
+        judged = task(task_id="outcome", trigger_rule="all_done", retries=0)(outcome.judge)()
+        group = route.expand(mapped=read)
+        [read, group] >> judged
+    return dag
+
+
+def _param(default: object, **schema: Any) -> Param:
+    return Param(default, **schema)

@@ -1,0 +1,241 @@
+"""JobOperator: one step of one route, run as a job on the source host, watched from here or from the triggerer."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.ssh.operators.ssh import SSHOperator
+from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.exceptions import AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.log import mask_secret
+
+from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent
+from fs_sync.lines import Lines
+
+if TYPE_CHECKING:
+    from fs_sync.credentials import PlainConnection
+    from fs_sync.records import Records
+    from fs_sync.report import Report
+    from fs_sync.route import Kind, Mapped
+    from fs_sync.watching import Watcher
+
+# Airflow kills the process five seconds after on_kill began; what the host was told by then goes on there.
+KILL_WAIT = 8.0
+SECRET_EXTRAS = ("private_key", "private_key_passphrase", "passphrase", "aws_secret_access_key", "aws_session_token")
+LAUNCHED = {
+    "started": "The job was started",
+    "attached running": "Attached: the job runs already",
+    "attached done": "Attached: the job ended well before, its result is taken",
+}
+
+
+class JobOperator(SSHOperator):
+    """Runs `step` (plan, transfer or finish) of the mapped route."""
+
+    # `mapped` is none of them: Airflow would render what a path holds, `{{` and all.
+    template_fields: Sequence[str] = ("command",)
+    template_ext: Sequence[str] = ()
+    template_fields_renderers: ClassVar[dict[str, str]] = {"command": "bash"}
+
+    def __init__(self, *, step: str, kind: Kind, mapped: Any, defer_after: float = 30.0, **kwargs: Any) -> None:
+        kwargs.setdefault("map_index_template", "{{ route_name | default(ti.map_index) }}")
+        super().__init__(command="", **kwargs)
+        self.step = step
+        self.kind = kind
+        self.mapped = mapped
+        self.defer_after = defer_after
+        self.fault: FsSyncError | None = None
+        self.watcher: Watcher | None = None
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Resolve the route and set `command` to its script, so that "Rendered Template" shows what runs; it holds no secret."""
+        from fs_sync.route import Mapped
+
+        given = self.mapped.resolve(context) if hasattr(self.mapped, "resolve") else self.mapped
+        self.mapped = Mapped.from_dict(given)
+        context["route_name"] = self.mapped.name
+        try:
+            self._prepare(context["ti"], self.mapped)
+        except FsSyncError as error:
+            self.fault = error  # raised by execute, when the route's name is there to be shown
+
+    def execute(self, context: Any = None) -> Any:
+        """Start the step's job, or find the one that a former try started, and see it through."""
+        earlier = self._earlier(context["ti"])
+        from fs_sync import credentials, watching
+
+        with watching.Watcher(self.source, self._say) as self.watcher:
+            launched = self.watcher.launch(self.job, self.command or "", credentials.environment(self.target))
+            self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.source.host)
+            return self._follow(context, earlier, Lines(), 0)
+
+    def resume(self, context: Any, event: Mapping[str, Any]) -> Any:
+        """Go on where the triggerer left off: the job has ended, or can't be watched from there."""
+        earlier = self._earlier(context["ti"])
+        from fs_sync import watching
+
+        if event.get("error"):
+            self.log.warning("The triggerer can't watch the job, so the worker does: %s", event["error"])
+            self.defer_after = math.inf
+        with watching.Watcher(self.source, self._say) as self.watcher:
+            return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
+
+    def on_kill(self) -> None:
+        """End the job on the host, over a new connection: this may interrupt the one that watches at any point."""
+        if self.watcher is None:
+            return
+        from fs_sync import watching
+
+        self.watcher.stopping.set()
+        # A thread, since what was interrupted may hold a lock that a log line needs.
+        killer = threading.Thread(target=watching.kill, args=(self.source, self.job), daemon=True)
+        killer.start()
+        killer.join(KILL_WAIT)
+
+    def _prepare(self, ti: Any, mapped: Mapped) -> None:
+        from fs_sync import credentials, form, hooks, job, scripts
+
+        if mapped.route is None or mapped.faults:
+            raise ConfigError("\n".join((f"route {mapped.name!r} can't run:", *(f"  {fault}" for fault in mapped.faults))))
+        route = self.route = form.apply_run(mapped.route, mapped.run)
+        self.source = hooks.connection(route.source.conn)
+        conn = hooks.connection(route.target.conn)
+        _mask(*_secrets_of(self.source), *_secrets_of(conn))
+        self.target = credentials.from_connection(conn, self.kind.target, route.target_auth)
+        _mask(*credentials.environment(self.target).values())  # a key in the form that the job gets
+        self.job = job.name_job(
+            ti.dag_id,
+            ti.run_id,
+            mapped.nonce,
+            self.step,
+            mapped.name,
+            # A retry is the same job, a cleared task a new one: clearing raises max_tries.
+            generation=max(0, ti.max_tries - (self.retries or 0)),
+            target_identity=self._identity(),
+            base=route.job_dir,
+            timeout=route.timeout,
+            stall_after=route.stall_after,
+        )
+        self.command = scripts.render(self.step, route, self.target, self.kind, dry_run=mapped.run.dry_run)
+
+    def _identity(self) -> str:
+        """The place that is written to, by which routes exclude each other: whoever logs in, unless it is below his home."""
+        path, target = self.route.target.path, self.target
+        login = target.login if path.startswith("~") else ""
+        return "\n".join((target.endpoint or f"{login}@{target.host}:{target.port}", self.route.target.bucket, path))
+
+    def _earlier(self, ti: Any) -> tuple[Mapping[str, Any], ...]:
+        """What the steps before handed on. Raise what went wrong before, or AirflowSkipException where nothing is to be done."""
+        group, index = self.task_id.rpartition(".")[0], ti.map_index
+        if self.step == "plan":
+            self._refuse_faulty()
+            return ()
+        plan, transfer = (ti.xcom_pull(task_ids=f"{group}.{step}", map_indexes=index) for step in ("plan", "transfer"))
+        states = {}
+        if self.step == "finish":
+            found = ti.get_task_states(
+                dag_id=ti.dag_id, map_index=index, run_ids=[ti.run_id], task_ids=[f"{group}.plan", f"{group}.transfer"]
+            )
+            states = {key: str(getattr(state, "value", state)) for key, state in found.get(ti.run_id, {}).items()}
+        if states.get(f"{group}.plan_{index}") == "skipped":
+            raise AirflowSkipException("plan was skipped, so the route is")
+        if not isinstance(plan, Mapping) or states.get(f"{group}.plan_{index}", "success") != "success":
+            raise Permanent(
+                "`plan` of this route did not succeed, so nothing is copied; its log says why. Clear `plan` when that is mended"
+            )
+        if plan["over"] or (self.step == "transfer" and not plan["transfer"]):
+            raise AirflowSkipException("there is nothing to do" if plan["over"] else "there is little to do: finish does it alone")
+        if (
+            states.get(f"{group}.transfer_{index}") == "failed"
+            and ti.xcom_pull(task_ids=f"{group}.transfer", map_indexes=index, key="error") is None
+        ):
+            # A tier that fails by itself says so; this one was marked failed, and whoever did that wants no other copy to begin.
+            raise Permanent("`transfer` of this route was ended by hand, so nothing more is copied. Clear it to go on where it can")
+        self._refuse_faulty()
+        return tuple(step for step in (plan, transfer) if isinstance(step, Mapping))
+
+    def _refuse_faulty(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def _follow(self, context: Any, earlier: tuple[Mapping[str, Any], ...], lines: Lines, worker_bytes: int) -> Any:
+        """Watch the job, for `defer_after` seconds from here and then from the triggerer, and take its result."""
+        from fs_sync import hooks, records, steps
+        from fs_sync.trigger import JobTrigger
+
+        assert self.watcher is not None  # noqa: S101
+        until = time.monotonic() + self.defer_after if hooks.deferrable(self.source) else None
+        answer = self.watcher.watch(self.job, lines, until)
+        worker_bytes += self.watcher.bytes
+        if answer is None:
+            trigger = JobTrigger(conn_id=self.source.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
+            self.defer(trigger=trigger, method_name="resume")
+        said = records.parse(answer.results)
+        error = steps.failure(answer, said)
+        if error is None:
+            return self._done(context, earlier, said, worker_bytes)
+        if isinstance(error, Busy) and self.step == "plan":
+            raise AirflowSkipException(str(error))
+        self._log_table(self._report(said, worker_bytes, earlier, context))
+        if self.step == "transfer":
+            context["ti"].xcom_push(key="error", value=type(error).__name__)
+        raise error
+
+    def _done(self, context: Any, earlier: tuple[Mapping[str, Any], ...], said: Records, worker_bytes: int) -> Any:
+        from fs_sync import steps
+
+        if self.step == "transfer":
+            return steps.transferred(said, worker_bytes)
+        if self.step == "finish":
+            return self._publish(context, said, worker_bytes, earlier)
+        ti = context["ti"]
+        plan = steps.planned(said, worker_bytes, ti.start_date.timestamp())
+        if plan["over"]:
+            plan["report"] = self._publish(context, said, worker_bytes, earlier)
+        elif plan["transfer"]:
+            return plan
+        ti.xcom_push(key="return_value", value=plan)  # what is returned beside this exception would be lost
+        skipped = ("transfer", "finish") if plan["over"] else ("transfer",)
+        group = self.task_id.rpartition(".")[0]
+        raise DownstreamTasksSkipped(tasks=[(f"{group}.{step}", ti.map_index) for step in skipped])  # type: ignore[no-untyped-call]
+
+    def _publish(self, context: Any, said: Records, worker_bytes: int, earlier: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
+        """Write the report into the log and the asset event, and return it for XCom."""
+        done = self._report(said, worker_bytes, earlier, context)
+        self._log_table(done)
+        plain: dict[str, Any] = done.to_dict()
+        asset = Asset(name=f"fs-sync/{self.dag_id}", uri=f"fs-sync://{self.dag_id}")
+        for alias in self.outlets:
+            if isinstance(alias, AssetAlias):
+                context["outlet_events"][alias].add(asset, extra=plain)
+        return plain
+
+    def _report(self, said: Records, worker_bytes: int, earlier: tuple[Mapping[str, Any], ...], context: Any) -> Report:
+        from fs_sync import steps
+
+        began = earlier[0]["began"] if earlier else context["ti"].start_date.timestamp()
+        return steps.route_report(self.dag_id, self.kind, self.route, said, worker_bytes, began, earlier)
+
+    def _log_table(self, done: Report) -> None:
+        from fs_sync.report import summary, table
+
+        for line in (*table(done).splitlines(), summary(done)):
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self.log.info("%s", line)
+
+
+def _mask(*secrets: str | None) -> None:
+    """Have Airflow hide these in all that is logged or shown, in every form they may take."""
+    from fs_sync.credentials import secret_forms
+
+    mask_secret([form for secret in secrets if secret for form in secret_forms(secret)])
+
+
+def _secrets_of(conn: PlainConnection) -> tuple[str | None, ...]:
+    return (conn.password, *(str(conn.extra[name]) for name in SECRET_EXTRAS if conn.extra.get(name)))

@@ -1,0 +1,169 @@
+"""The options of a route: one definition for validation, the run's form and the README's table."""
+
+import re
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from fs_sync import patterns, places
+from fs_sync.values import parse_duration, parse_size
+
+Verify = Literal["checksum", "all", "size", "none"]
+Keep = Literal["times", "modes", "links", "owners", "hardlinks", "acls", "xattrs"]
+VERIFY: tuple[str, ...] = get_args(Verify)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CONNECTION = re.compile(r"[A-Za-z0-9_#!()./:-]{1,250}")
+BUCKET = re.compile(r"(?=.{3,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+LOWEST_BANDWIDTH = 1024
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("is not a name; write 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit")
+    return value
+
+
+def _connection(value: str) -> str:
+    if not CONNECTION.fullmatch(value):
+        raise ValueError("is not a connection id; write the id of an Airflow Connection, never an address or a password")
+    return value
+
+
+def _bucket(value: str) -> str:
+    if value and (not BUCKET.fullmatch(value) or re.fullmatch(r"[0-9.]+", value)):
+        raise ValueError("is not a bucket's name; write 3 to 63 lower-case letters, digits, dashes or dots, not an address or a path")
+    return value
+
+
+def _unicode(value: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("is not valid Unicode; a name that is not UTF-8 can only be matched by a pattern with *")
+    return value
+
+
+def _path(value: str) -> str:
+    if broken := places.fault(value):
+        raise ValueError(broken)
+    return places.normal(value)
+
+
+def _pattern(value: str) -> str:
+    if broken := patterns.fault(value):
+        raise ValueError(broken)
+    return value
+
+
+def _job_dir(value: str) -> str:
+    if value and (broken := places.rooted_fault(value)):
+        raise ValueError(broken)
+    if value == "/":
+        raise ValueError("is the root of the file system; name a directory of its own")
+    return value
+
+
+def _marker(value: str) -> str:
+    if not value:
+        raise ValueError("is empty; name what must exist, or leave the option out")
+    return value
+
+
+def _positive(value: int) -> int:
+    if value < 1:
+        raise ValueError("is too short; the least is 1 second")
+    return value
+
+
+def parse_bandwidth(value: object) -> int | None:
+    """Given a size a second, return bytes, or None for 0 and null: no limit. Raise ValueError with the rule otherwise."""
+    parsed = parse_size(value) if value is not None else 0
+    if 0 < parsed < LOWEST_BANDWIDTH:
+        raise ValueError('is too low; the least is "1K" a second, and 0 is no limit')
+    return parsed or None
+
+
+def _deletions(value: object) -> object:
+    if value != "keep":
+        raise ValueError('is not offered: fs-sync deletes nothing on a target; leave the option out, or write "keep"')
+    return value
+
+
+def _canonical(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(kind for kind in get_args(Keep) if kind in value)
+
+
+Path = Annotated[str, AfterValidator(_unicode), AfterValidator(_path)]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_unicode), AfterValidator(_pattern)], ...], Field(strict=False)]
+Seconds = Annotated[int, BeforeValidator(parse_duration)]
+Limit = Annotated[Seconds, AfterValidator(_positive)]
+Bandwidth = Annotated[int | None, BeforeValidator(parse_bandwidth)]
+
+
+class Endpoint(BaseModel):
+    """One end of a route: a connection and a path there, or a bucket and a prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    conn: Annotated[str, AfterValidator(_connection)] = Field(description="Id of the Airflow Connection", examples=["sftp_nas"])
+    path: Path = Field(
+        default="",
+        description='Directory or file: absolute, or "~/…" below the login\'s home; for a bucket the prefix, which may be empty',
+        examples=["/srv/data"],
+    )
+    bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+        default="", description="Bucket of an object store; only for a target", examples=["backup"]
+    )
+
+
+class Route(BaseModel):
+    """One source, one target, and the options of the copy between them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, AfterValidator(_name)] = Field(
+        description="Name of the route, its own in the DAG: letters, digits, dots, dashes, underscores, at most 64", examples=["photos"]
+    )
+    source: Endpoint = Field(description="Where the files are; it is never written to")
+    target: Endpoint = Field(description="Where they are copied to; no target may lie inside another route's")
+    include: Patterns = Field(
+        default=(), description="Patterns of what to copy; none means all. Excludes come first", examples=[["*.jpg", "/albums/"]]
+    )
+    exclude: Patterns = Field(default=(), description="Patterns of what to leave out", examples=[["*.tmp", "cache/"]])
+    min_age: Seconds = Field(default=0, description="Files younger than this are held: they may still be being written", examples=["5m"])
+    verify: Verify = Field(
+        default="checksum",
+        description="`checksum` compares what the run moved, `all` the whole tree (and mends it), `size` only sizes, `none` nothing",
+        examples=["all"],
+    )
+    preserve: Annotated[tuple[Keep, ...], Field(strict=False), AfterValidator(_canonical)] = Field(
+        default=("times", "modes", "links"),
+        description="What to keep beside the content: `times`, `modes`, `links`, `owners`, `hardlinks`, `acls`, `xattrs`",
+        examples=[["times", "modes", "links", "owners"]],
+    )
+    overwrite: Literal["changed", "newer", "never"] = Field(
+        default="changed",
+        description="Which files of the target may be replaced: those that differ, only those older than the source's, or none",
+        examples=["newer"],
+    )
+    bandwidth: Bandwidth = Field(default=None, description="Most bytes a second; null or 0 is no limit", examples=["10M"])
+    compress: bool = Field(default=False, description="Compress on the wire; for slow links", examples=[True])
+    require: Annotated[Path, AfterValidator(_marker)] | None = Field(
+        default=None,
+        description="A path that must exist on the source, against a lost mount; relative to the source, or absolute",
+        examples=[".mounted"],
+    )
+    target_auth: Literal["connection", "host"] = Field(
+        default="connection",
+        description="Who logs in to the target: the target Connection's key or password, or the source host with its own",
+        examples=["host"],
+    )
+    job_dir: Annotated[Path, AfterValidator(_job_dir)] = Field(
+        default="",
+        description="Directory for the jobs on the host, absolute or `~/…`; empty means `~/.fs-sync`",
+        examples=["/srv/jobs"],
+    )
+    timeout: Limit = Field(default=86400, description="Longest time of one job", examples=["6h"])
+    stall_after: Limit = Field(default=900, description="A job that moves no byte for so long is stopped and tried again", examples=["10m"])
+    deletions: Annotated[Literal["keep"], BeforeValidator(_deletions)] = Field(
+        default="keep", description="What happens on the target to a file that the source no longer has: it is kept", examples=["keep"]
+    )

@@ -1,0 +1,67 @@
+"""The last word on a run: red if any route failed, naming each of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GROUP = "route"
+BAD = ("failed", "upstream_failed")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one route."""
+
+    name: str
+    state: str
+    task: str = ""
+
+
+def verdicts(states: Mapping[str, str | None], names: Sequence[str]) -> tuple[Verdict, ...]:
+    """
+    Given the states of a run's tasks ("route.plan_0": "success") and the routes' names, return what became of each route.
+
+    A failed `transfer` alone makes no route fail: it only goes ahead of `finish`, which is the truth.
+    """
+    return tuple(_verdict(states, index, name) for index, name in enumerate(names))
+
+
+def judge(**context: Any) -> dict[str, str]:
+    """Return each route's end. Raise AirflowFailException, naming those that failed, if there are any."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    ti = context["ti"]
+    states = {key: str(getattr(state, "value", state)) for key, state in _states(ti).items()}
+    if states.get("routes") != "success":
+        raise AirflowFailException("the routes could not be read, so nothing was copied; the log of task `routes` says why")
+    names = [mapped["name"] for mapped in ti.xcom_pull(task_ids="routes") or []]
+    found = verdicts(states, names)
+    for one in found:
+        log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else ""))
+    failed = [one for one in found if one.state == "failed"]
+    if failed:
+        which = ", ".join(f"{one.name} (in {one.task})" for one in failed)
+        raise AirflowFailException(f"{len(failed)} of {len(found)} routes failed: {which}; the log of each one's task says why")
+    return {one.name: one.state for one in found}
+
+
+def _states(ti: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Mapping[str, Any]] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
+    return found.get(ti.run_id, {})
+
+
+def _verdict(states: Mapping[str, str | None], index: int, name: str) -> Verdict:
+    of = {step: states.get(f"{GROUP}.{step}_{index}", states.get(f"{GROUP}.{step}")) for step in ("plan", "transfer", "finish")}
+    for step in ("plan", "finish"):
+        if of[step] in BAD:
+            return Verdict(name, "failed", step)
+    if of["plan"] == "skipped":
+        return Verdict(name, "skipped")
+    if of["plan"] != "success" or of["finish"] not in ("success", "skipped"):
+        return Verdict(name, "failed", "plan" if of["plan"] != "success" else "finish")  # never ran, or was removed
+    return Verdict(name, "ok, though transfer failed" if of["transfer"] in BAD else "ok")

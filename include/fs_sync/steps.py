@@ -1,0 +1,69 @@
+"""What a step hands on to the next ones, and the report that they make together; plain JSON, for XCom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fs_sync import records as recorded
+from fs_sync.errors import FsSyncError, JobVanished, from_exit
+from fs_sync.job import Answer
+from fs_sync.options import Route
+from fs_sync.records import Records
+from fs_sync.report import Report, report
+from fs_sync.route import Kind
+
+# More than either is copied by a tier of its own before `finish`; below, `finish` alone is the fastest.
+SMALL_BYTES = 64 * 1024**2
+SMALL_FILES = 1000
+
+
+def planned(said: Records, worker_bytes: int, began: float) -> dict[str, Any]:
+    """Given what plan found, return what the later steps need of it; `transfer` says whether there is much to do."""
+    files, size = said.counts.get("new", 0) + said.counts.get("changed", 0), said.bytes.get("todo", 0)
+    much = size > SMALL_BYTES or files > SMALL_FILES
+    over = said.nothing or said.dry
+    return {
+        "files": files,
+        "bytes": size,
+        "transfer": much and not over,
+        "over": over,
+        "report": None,
+        "records": said.to_dict(),
+        "worker_bytes": worker_bytes,
+        "began": began,
+    }
+
+
+def transferred(said: Records, worker_bytes: int) -> dict[str, Any]:
+    """Given what transfer did, return what finish needs of it."""
+    return {"records": said.to_dict(), "worker_bytes": worker_bytes}
+
+
+def route_report(
+    dag_id: str, kind: Kind, route: Route, said: Records, worker_bytes: int, began: float, earlier: Sequence[Mapping[str, Any]] = ()
+) -> Report:
+    """Given a route, what this step said and what those before handed on, return the report of all of them."""
+    before = [recorded.from_dict(step["records"]) for step in earlier]
+    return report(
+        recorded.merge(*before, said),
+        route=route.name,
+        backend=kind.backend,
+        source=f"{route.source.conn}:{route.source.path}",
+        target=f"{route.target.conn}:{'/'.join(part for part in (route.target.bucket, route.target.path) if part)}",
+        dag_id=dag_id,
+        worker_bytes=worker_bytes + sum(int(step["worker_bytes"]) for step in earlier),
+        total=max(0.0, time.time() - began),
+    )
+
+
+def failure(answer: Answer, said: Records) -> FsSyncError | None:
+    """Given a job's last answer and its records, return the error that it ended with, if it is one."""
+    if answer.state != "done" or answer.exit is None:
+        where = "its directory is gone from the host" if answer.state == "missing" else "it left no exit status"
+        return JobVanished(f"the job is gone and {where}: a reboot, no memory left, or somebody killed it; it is started again")
+    if answer.exit == 0:
+        return None
+    own = said.error is not None and said.error[0] == answer.exit
+    return from_exit(answer.exit, said.error[1] if own and said.error else "")

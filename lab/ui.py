@@ -1,0 +1,48 @@
+"""The demo's servers and Airflow, left running for a person to look at until Ctrl-C or a TERM."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import threading
+
+from lab import tree
+from lab.airflow import USER
+from lab.demo import BIG, BUILD, FILES, NAMES, say
+from lab.stage import DAGS, stage
+
+
+def main() -> int:
+    """Run the stage until a signal; return 0."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: _leave(stopped))
+    directory = BUILD / "ui"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    say("starting two OpenSSH servers, an S3 store and Airflow (about 30 s)")
+    with contextlib.suppress(KeyboardInterrupt), stage(directory) as lab:
+        tree.make_tree(lab.source, FILES, BIG, awkward=NAMES)
+        print(f"\n  {lab.airflow.url}   login {USER}   password {lab.airflow.password}\n")
+        print(f"  source  {lab.source}")
+        for dag_id in DAGS:
+            print(f"  target  {lab.target(dag_id)}   of {dag_id}")
+        print("\n  Trigger a DAG there, change the source, trigger again. Ctrl-C stops all of it.\n", flush=True)
+        stopped.wait()
+        say("stopping")
+    shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+def _leave(stopped: threading.Event) -> None:
+    # Before the stage is up there is nobody who looks at the event.
+    if stopped.is_set():
+        return
+    stopped.set()
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
