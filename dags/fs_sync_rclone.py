@@ -1,4 +1,4 @@
-"""Replicate with rclone, run on the source, to another server over SFTP."""
+"""An Airflow DAG: replicate with rclone, run on the source, to another server over SFTP."""
 
 from fs_sync.dag import replicate
 

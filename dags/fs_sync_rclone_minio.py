@@ -1,4 +1,4 @@
-"""Replicate with rclone, run on the source, into a bucket of an object store."""
+"""An Airflow DAG: replicate with rclone, run on the source, into a bucket of an object store."""
 
 from fs_sync.dag import replicate
 

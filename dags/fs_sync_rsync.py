@@ -1,4 +1,4 @@
-"""Replicate with rsync, run on the source, to another server over SSH."""
+"""An Airflow DAG: replicate with rsync, run on the source, to another server over SSH."""
 
 from fs_sync.dag import replicate
 

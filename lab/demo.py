@@ -15,6 +15,7 @@ from typing import Any
 
 from lab import tree
 from lab.airflow import REPOSITORY
+from lab.processes import alone
 from lab.rest import FINAL, Rest
 from lab.stage import DAGS, MINIO, Stage, stage
 
@@ -62,11 +63,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, leave)
     begin = time.monotonic()
     directory = BUILD / "demo"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    say("starting two OpenSSH servers, an S3 store and Airflow (about 30 s)")
-    with stage(directory) as lab:
-        results = list(both_rounds(lab))
+    with alone(directory):
+        say("starting two OpenSSH servers, an S3 store and Airflow (about 30 s)")
+        with stage(directory) as lab:
+            results = list(both_rounds(lab))
     print(table(results), flush=True)
     (BUILD / "demo.json").write_text(json.dumps([result.to_dict() for result in results], indent=2) + "\n")
     broken = [f"{result.dag_id}, run {result.run}: {text}" for result in results for text in result.broken]
@@ -104,6 +104,9 @@ def both_rounds(lab: Stage) -> Iterator[Result]:
     before = tree.listing(lab.source)
     for dag_id in DAGS:
         result = replicate(lab, rest, dag_id, 2)
+        if result.state != "success":
+            yield result
+            continue
         target = lab.target(dag_id)
         result.created = same(lab.source, target, CREATED)
         result.changed = same(lab.source, target, CHANGED)
@@ -137,6 +140,7 @@ def replicate(lab: Stage, rest: Rest, dag_id: str, number: int) -> Result:
     )
     if result.state != "success":
         result.broken.append(f"the run is {result.state}: {failures(rest, dag_id, run_id)}")
+        return result
     if not report:
         result.broken.append("there is no report")
     if result.source_digest != result.target_digest:

@@ -80,3 +80,15 @@ def small_disk(directory: Path, size: str = "4m") -> Iterator[Path]:
         yield directory
     finally:
         subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+@contextlib.contextmanager
+def read_only(directory: Path, mount: Path) -> Iterator[Path]:
+    """Show a directory at another place, where nobody can write to it, until the end of the block. Root only."""
+    mount.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", directory, mount], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", mount], check=True)
+        yield mount
+    finally:
+        subprocess.run(["umount", "--lazy", mount], check=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,6 +146,23 @@ def sweep(directory: Path) -> list[int]:
     found = marked(f"{MARK}={directory}\0")
     kill(*found)
     return found
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold a directory for this process until the end of the block, made anew and empty. Raise SystemExit if another one holds it."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(f"{directory} is used by another run: wait for its end or stop it") from None
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        # What a run that was killed left behind would go on in a directory that is no more.
+        for part in directory, *(directory / name for name in ("run", "lab/source", "lab/target", "lab/s3")):
+            sweep(part)
+        yield
 
 
 def pids() -> Iterator[int]:

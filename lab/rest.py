@@ -191,6 +191,7 @@ def _run(dag_id: str, run_id: str) -> str:
 def _text(line: Mapping[str, Any]) -> str:
     """Return a structured log message as one text, what an error carries included."""
     words = [str(line.get("event", ""))]
-    if line.get("error_detail"):
-        words.append(json.dumps(line["error_detail"]))
-    return " ".join(words)
+    for error in line.get("error_detail") or ():
+        words.append(f"{error['exc_type']}: {error['exc_value']}")
+        words += [f"  {frame['filename']}:{frame['lineno']} {frame['name']}" for frame in error.get("frames") or ()]
+    return "\n".join(words)

@@ -197,8 +197,11 @@ def sftp_only(directory: Path, account: Account | None = None, options: Sequence
 @contextlib.contextmanager
 def rsync_only(directory: Path, account: Account | None = None, options: Sequence[str] = ()) -> Iterator[Sshd]:
     """Run an OpenSSH server whose only service is the far end of rsync."""
-    program = shlex.join([sys.executable, "-SE", str(Path(__file__).with_name("rsync_only.py"))])
-    with sshd(directory, account, [f"ForceCommand {program}", *options]) as server:
+    directory.mkdir(parents=True, exist_ok=True)
+    # An account may not be able to read the checkout, but its own directory.
+    script = (account.directory if account else directory.resolve()) / "rsync_only.sh"
+    script.write_bytes(Path(__file__).with_name("rsync_only.sh").read_bytes())
+    with sshd(directory, account, [f"ForceCommand {shlex.join(['sh', str(script)])}", *options]) as server:
         yield server
 
 
@@ -218,7 +221,9 @@ def s3(directory: Path, port: int | None = None) -> Iterator[S3]:
 
     def launch(number: int) -> subprocess.Popen[bytes]:
         # Without this encoding rclone would list a key's control characters as others than it was given.
-        return start([rclone, "serve", "s3", f":local,encoding=Raw:{root}", "--addr", f"{HOST}:{number}", *arguments], log, env=keys, mark=directory)
+        return start(
+            [rclone, "serve", "s3", f":local,encoding=Raw:{root}", "--addr", f"{HOST}:{number}", *arguments], log, env=keys, mark=directory
+        )
 
     process, number = _listening(launch, log, port, banner=False)
     try:

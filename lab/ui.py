@@ -11,7 +11,8 @@ import threading
 from lab import tree
 from lab.airflow import USER
 from lab.demo import BIG, BUILD, FILES, NAMES, say
-from lab.stage import DAGS, stage
+from lab.processes import alone
+from lab.stage import DAGS, Stage, stage
 
 
 def main() -> int:
@@ -20,20 +21,24 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: _leave(stopped))
     directory = BUILD / "ui"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    say("starting two OpenSSH servers, an S3 store and Airflow (about 30 s)")
-    with contextlib.suppress(KeyboardInterrupt), stage(directory) as lab:
-        tree.make_tree(lab.source, FILES, BIG, awkward=NAMES)
-        print(f"\n  {lab.airflow.url}   login {USER}   password {lab.airflow.password}\n")
-        print(f"  source  {lab.source}")
-        for dag_id in DAGS:
-            print(f"  target  {lab.target(dag_id)}   of {dag_id}")
-        print("\n  Trigger a DAG there, change the source, trigger again. Ctrl-C stops all of it.\n", flush=True)
-        stopped.wait()
-        say("stopping")
+    with contextlib.suppress(KeyboardInterrupt), alone(directory):
+        say("starting two OpenSSH servers, an S3 store and Airflow (about 30 s)")
+        with stage(directory) as lab:
+            show(lab)
+            stopped.wait()
+            say("stopping")
     shutil.rmtree(directory, ignore_errors=True)
     return 0
+
+
+def show(lab: Stage) -> None:
+    """Make the tree and print where everything is."""
+    tree.make_tree(lab.source, FILES, BIG, awkward=NAMES)
+    print(f"\n  {lab.airflow.url}   login {USER}   password {lab.airflow.password}\n")
+    print(f"  source  {lab.source}")
+    for dag_id in DAGS:
+        print(f"  target  {lab.target(dag_id)}   of {dag_id}")
+    print("\n  Trigger a DAG there, change the source, trigger again. Ctrl-C stops all of it.\n", flush=True)
 
 
 def _leave(stopped: threading.Event) -> None:

@@ -162,7 +162,7 @@ class Host:
             "fs-sync runs its scripts on the source, so this login needs a shell: give it one, or name a login that has one; "
             "an account for SFTP alone can be a target (of fs_sync_rclone), and as a source it takes a transfer by the worker"
         )
-        if self._speaks_sftp():
+        if b"sftp connections only" in out + err or self._speaks_sftp():
             return SourceError(f"{self.name}: the login serves SFTP only; {mend}")
         said = printable((err.strip() or out.strip())[-300:]) or "nothing"
         return SourceError(f"{self.name}: the login did not run `{SHELL}`: it ended with exit code {code} and said {said!r}; {mend}")

@@ -45,9 +45,9 @@ def route_report(
     dag_id: str, kind: Kind, route: Route, said: Records, worker_bytes: int, began: float, earlier: Sequence[Mapping[str, Any]] = ()
 ) -> Report:
     """Given a route, what this step said and what those before handed on, return the report of all of them."""
-    before = [recorded.from_dict(step["records"]) for step in earlier]
+    steps = [*(recorded.from_dict(step["records"]) for step in earlier), said]
     return report(
-        recorded.merge(*before, said),
+        recorded.merge(*steps),
         route=route.name,
         backend=kind.backend,
         source=f"{route.source.conn}:{route.source.path}",

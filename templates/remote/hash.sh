@@ -1,3 +1,6 @@
+# shellcheck shell=sh
+# One line for any login shell: so no single quotes here.
+# shellcheck disable=SC2064,SC2086,SC2209
 IFS= read -r root
 cd "$root" || exit 9
 dir=$(mktemp -d) || exit 9

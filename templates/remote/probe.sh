@@ -1,3 +1,6 @@
+# shellcheck shell=sh
+# One line for any login shell: so no single quotes here.
+# shellcheck disable=SC2064,SC2086,SC2209
 IFS= read -r dst
 echo
 echo "fs-sync shell"
@@ -25,4 +28,4 @@ echo "inodes $(df -Pi "$up" 2>/dev/null | awk "NR == 2 { print \$4 }")"
 for tool in rsync rclone openssl sha256sum; do
   if command -v $tool >/dev/null 2>&1; then echo "tool $tool"; fi
 done
-echo "rsync $(rsync --version 2>/dev/null | sed -n "1s/.*version *v*\([0-9.]*\).*/\1/p")"
+echo "rsync $(rsync --version 2>/dev/null | sed -n "1s/^rsync  *version  *v*\([0-9.]*\).*/\1/p")"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fs_sync import credentials, job, records, report, scripts
 from fs_sync.credentials import PlainConnection
@@ -18,6 +21,11 @@ from lab.servers import Sshd
 
 RSYNC, RCLONE, MINIO = Kind("rsync", "ssh"), Kind("rclone", "ssh"), Kind("rclone", "s3")
 numbers = itertools.count()
+
+ENDS = ("rsync", "rclone", "minio", "rclone-sftp", "rsync-only")
+ON_DISK = ("rsync", "rclone", "rclone-sftp", "rsync-only")
+BY_RSYNC = ("rsync", "rsync-only")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make an account or a disk of its own")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,11 @@ class Copy:
     @property
     def records(self) -> records.Records:
         return records.merge(*(done.records for done in self.steps))
+
+    @property
+    def held(self) -> dict[str, str]:
+        """The reason for each name that was held, names as reports show them."""
+        return {name: reason for reason, name in self.records.held}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -128,6 +141,17 @@ class End:
         results = directory / "results"
         found = records.parse(results.read_bytes() if results.exists() else b"")
         return Done(named.frame.step, int((directory / "exit").read_text()), log, found)
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    """Run a test on these ends."""
+    return pytest.mark.parametrize("end", names, indirect=True)
+
+
+def shown(name: bytes) -> str:
+    """A name as reports show it: control bytes as rsync writes them, other odd ones as Python does."""
+    text = b"".join(b"\\#%03o" % byte if byte < 32 or byte == 127 else bytes([byte]) for byte in name)
+    return records.printable(text)
 
 
 def plain(conn_id: str, connection: dict[str, Any]) -> PlainConnection:

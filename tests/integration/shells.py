@@ -127,10 +127,9 @@ def host(kind: str, directory: Path) -> Iterator[Host]:
     made = Host(kind, home, {"HOME": str(home), "PATH": path, "USER": "tester"})
     try:
         yield made
+        until(lambda: not made.processes(), "the end of all processes", 5)
     finally:
-        left = made.processes()
-        processes.kill(*left)
-    assert not left, "processes of the job were left"
+        processes.kill(*made.processes())
 
 
 def a_job(route: str = "music", **changes: object) -> Job:
@@ -143,4 +142,9 @@ def environ(pid: int) -> bytes:
 
 
 def files(directory: Path) -> dict[Path, bytes]:
-    return {Path(where) / name: (Path(where) / name).read_bytes() for where, _, names in os.walk(directory) for name in names if (Path(where) / name).is_file()}
+    return {
+        Path(where) / name: (Path(where) / name).read_bytes()
+        for where, _, names in os.walk(directory)
+        for name in names
+        if (Path(where) / name).is_file()
+    }

@@ -45,7 +45,9 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def test_a_job_runs_and_its_end_is_seen(any_host: Host) -> None:
     made = a_job()
     assert any_host.look(made).state == "missing"
-    script = """printf 'out\\n'; printf 'err\\r\\0\\377' >&2; echo 'count new 1' >>results; pwd; cat; umask; sleep 0.5; echo last; exit 101"""
+    script = (
+        """printf 'out\\n'; printf 'err\\r\\0\\377' >&2; echo 'count new 1' >>results; pwd; cat; umask; sleep 0.5; echo last; exit 101"""
+    )
     assert any_host.launch(made, script) == "started"
     answer = any_host.watch(made)
     where = os.fsencode(any_host.directory(made))
@@ -57,7 +59,10 @@ def test_a_job_runs_and_its_end_is_seen(any_host: Host) -> None:
 
 def test_a_job_knows_its_places(a_host: Host) -> None:
     made = a_job()
-    a_host.launch(made, 'for place in "$FS_SYNC_BASE" "$FS_SYNC_JOB" "$FS_SYNC_RUN" "$FS_SYNC_ROUTE"; do cd "$place" && echo "$place"; done; head -n 1 "$FS_SYNC_OWNER"; echo "$FS_SYNC_TOKEN"')
+    a_host.launch(
+        made,
+        'for place in "$FS_SYNC_BASE" "$FS_SYNC_JOB" "$FS_SYNC_RUN" "$FS_SYNC_ROUTE"; do cd "$place" && echo "$place"; done; head -n 1 "$FS_SYNC_OWNER"; echo "$FS_SYNC_TOKEN"',
+    )
     base, frame = f"{a_host.home}/.fs-sync", made.frame
     lines = a_host.watch(made).log.decode().split("\n")
     assert lines[:4] == [base, f"{base}/{made.path}", f"{base}/runs/{frame.run}/route-{frame.key}", f"{base}/routes/{frame.key}"]
@@ -167,7 +172,7 @@ def test_one_watch_serves_many_jobs_behind_a_banner(any_host: Host) -> None:
     assert [(answer.id, answer.exit, answer.log) for answer in Answers().feed(done.stdout)] == [(str(n), 0, b"%d\n" % n) for n in range(5)]
 
 
-@pytest.mark.parametrize("base", ["~/it's a \"$HOME\" \\ dir", "{home}/abs  two"])
+@pytest.mark.parametrize("base", ['~/it\'s a "$HOME" \\ dir', "{home}/abs  two"])
 def test_job_dir_has_any_name(a_host: Host, base: str) -> None:
     made = a_job(base=base.format(home=a_host.home))
     assert a_host.launch(made, "echo x") == "started"

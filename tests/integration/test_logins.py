@@ -225,6 +225,28 @@ def test_wrong_connections_are_configuration_errors(conn):
     fails(without(conn, conn_timeout="soon"), ConfigError, "soon")
 
 
+def test_a_connection_is_read_from_airflow(server, monkeypatch):
+    made = ssh_connection(server)
+    monkeypatch.setenv("AIRFLOW_CONN_HERE", json.dumps(made))
+    monkeypatch.setenv("AIRFLOW_CONN_TORN", json.dumps({**made, "extra": '{"host_key": '}))
+    monkeypatch.setenv("AIRFLOW_CONN_LIST", json.dumps({**made, "extra": '["host_key"]'}))
+    read = hooks.connection("here")
+    assert (read.host, read.port, read.login, dict(read.extra)) == (made["host"], made["port"], made["login"], made["extra"])
+    assert server.private_key not in repr(read)
+    assert asyncio.run(hooks.connection_async("here")) == read
+    with hosts.connect(read) as host:
+        assert host.sh("exit 0")[0] == 0
+    for name in ("torn", "list"):
+        with pytest.raises(ConfigError, match=f"connection '{name}': its extra is not a JSON object"):
+            hooks.connection(name)
+
+
+def test_a_connection_that_is_not_there_says_how_to_make_it():
+    for read in (hooks.connection, lambda name: asyncio.run(hooks.connection_async(name))):
+        with pytest.raises(ConfigError, match="there is no connection 'gone'; make it under Admin > Connections"):
+            read("gone")
+
+
 def test_the_triggerer_logs_in_likewise(server, conn):
     async def run(connection):
         async with await hooks.connect_async(connection) as session:
@@ -247,8 +269,10 @@ def _other_key(server):
     return path.with_name("other_key.pub").read_text()
 
 
-def test_an_account_for_sftp_alone_is_no_source(tmp_path):
-    with sftp_only(tmp_path / "sftp") as server, hosts.connect(plain(server)) as host:
+@pytest.mark.parametrize("command", [None, "/usr/lib/openssh/sftp-server"])
+def test_an_account_for_sftp_alone_is_no_source(tmp_path, command):
+    forced = sshd(tmp_path / "sftp", options=[f"ForceCommand {command}"]) if command else sftp_only(tmp_path / "sftp")
+    with forced as server, hosts.connect(plain(server)) as host:
         with pytest.raises(SourceError, match=r"serves SFTP only; .* needs a shell"):
             host.sh("echo here")
         with pytest.raises(SourceError, match="serves SFTP only"):
@@ -257,9 +281,9 @@ def test_an_account_for_sftp_alone_is_no_source(tmp_path):
 
 @pytest.mark.parametrize("command", ["/bin/false", "echo no shell for you", "exec true"])
 def test_a_login_that_closes_at_once_is_told_apart(tmp_path, command):
-    with sshd(tmp_path / "closed", options=[f"ForceCommand {command}"]) as server, hosts.connect(plain(server)) as host:
-        with pytest.raises(SourceError, match=r"did not run `exec sh`.*needs a shell"):
-            host.launch(_job(), "exit 0\n" + "# long\n" * 100_000, {})
+    refused = pytest.raises(SourceError, match=r"did not run `exec sh`.*needs a shell")
+    with sshd(tmp_path / "closed", options=[f"ForceCommand {command}"]) as server, hosts.connect(plain(server)) as host, refused:
+        host.launch(_job(), "exit 0\n" + "# long\n" * 100_000, {})
 
 
 def _job(route="r", run="run"):
@@ -305,8 +329,6 @@ def test_a_password(tmp_path):
 @pytest.mark.root
 @pytest.mark.parametrize("shell", ["/bin/bash", "/bin/dash", "/bin/csh", "/bin/tcsh", "/usr/bin/fish"])
 def test_every_login_shell_runs_a_job_through_its_banner(tmp_path, shell):
-    if not os.path.exists(shell):
-        pytest.skip(f"{shell} is not on this machine")
     with account(shell) as person, sshd(tmp_path / "server", account=person) as server:
         greet = "echo 'fs-sync? welcome'; echo fs-sync begins; printf 'no end of line'\n"
         config = person.home / ".config" / "fish"
@@ -325,6 +347,6 @@ def test_every_login_shell_runs_a_job_through_its_banner(tmp_path, shell):
 @pytest.mark.root
 @pytest.mark.parametrize("shell", ["/usr/sbin/nologin", "/bin/false"])
 def test_an_account_without_a_shell_is_no_source(tmp_path, shell):
-    with account(shell) as person, sshd(tmp_path / "server", account=person) as server, hosts.connect(plain(server)) as host:
-        with pytest.raises(SourceError, match=r"exit code 1 .*needs a shell"):
-            host.sh("echo here")
+    refused = pytest.raises(SourceError, match=r"exit code 1 .*needs a shell")
+    with account(shell) as person, sshd(tmp_path / "server", account=person) as server, hosts.connect(plain(server)) as host, refused:
+        host.sh("echo here")

@@ -15,7 +15,15 @@ SHELLCHECK = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
 
 
 def a_job(**changes: object) -> Job:
-    values = {"dag_id": "dag", "run_id": "manual__1", "nonce": "n", "step": "plan", "route": "music", "generation": 0, "target_identity": "h:22/x"}
+    values = {
+        "dag_id": "dag",
+        "run_id": "manual__1",
+        "nonce": "n",
+        "step": "plan",
+        "route": "music",
+        "generation": 0,
+        "target_identity": "h:22/x",
+    }
     return job.name_job(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -74,7 +82,9 @@ def test_the_scripts_are_clean(values: dict[str, object], secrets: dict[str, str
         assert (name, found.stdout) == (name, "")
 
 
-@pytest.mark.parametrize("secrets", [{"A": "1\n2"}, {"A": "1\r"}, {"A\nB": "1"}, {"A B": "1"}, {"A": "s3cret\0"}, {"FS_SYNC_KEY": "s3cret\0"}])
+@pytest.mark.parametrize(
+    "secrets", [{"A": "1\n2"}, {"A": "1\r"}, {"A\nB": "1"}, {"A B": "1"}, {"A": "s3cret\0"}, {"FS_SYNC_KEY": "s3cret\0"}]
+)
 def test_a_secret_that_no_line_can_hold_is_refused_unseen(secrets: dict[str, str]) -> None:
     with pytest.raises(errors.ConfigError, match="can't be handed over") as caught:
         job.launcher(a_job(), "true", secrets)

@@ -1,0 +1,394 @@
+"""What somebody got wrong at the target, the store or a host: one error that names it, nothing copied, the source as it was."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fs_sync import errors, keys
+from lab import servers, tree
+from lab.accounts import Account, account
+from lab.place import BUCKET, Place, s3_connection, ssh_connection
+from lab.processes import free_port
+from lab.servers import Sshd, rsync_only, sftp_only, sshd
+from tests.integration.driver import Copy, End, plain
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make an account of its own")
+root = pytest.mark.root
+SSH = ("rsync", "rclone")
+ALL = (*SSH, "minio")
+numbers = itertools.count()
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def source(ends: dict[str, End]) -> Path:
+    """A small tree at the source."""
+    path = ends["rsync"].place.source.root / f"bad-{next(numbers)}"
+    return a_tree(path)
+
+
+def a_tree(path: Path) -> Path:
+    tree.write(path / "one", b"one\n")
+    tree.write(path / "below" / "two words", b"two\n" * 100)
+    return path
+
+
+def changed(end: End, **changes: Any) -> End:
+    """The end, with another connection: parts of it, or of its extra (None takes one out)."""
+    extra = {**end.connection.extra, **changes.pop("extra", {})}
+    return replace(end, connection=replace(end.connection, **changes, extra={key: value for key, value in extra.items() if value is not None}))
+
+
+def to(end: End, server: Sshd, **connection: Any) -> End:
+    """The end, with another server as its target."""
+    return replace(end, server=server, connection=plain("target", ssh_connection(server, **connection)))
+
+
+def on(end: End, host: Sshd) -> End:
+    """The end, with another source host."""
+    return replace(end, place=replace(end.place, source=host))
+
+
+def refused(end: End, source: Path | str, code: int, *texts: str, target: str = "", step: str = "plan", **options: Any) -> str:
+    """Copy, which must fail with this code and one line that has these texts, and move nothing; return that line."""
+    path = Path(source)
+    before = tree.listing(path) if path.exists() else None
+    fresh, where = end.fresh()
+    made = end.copy(source, target or fresh, **options)
+    assert made.exit == code, f"{made.exit}: {made.error}\n{made.log}"
+    assert made.steps[-1].step == step, made.log
+    said = made.error
+    print(code, said)
+    for text in texts:
+        assert text in said, said
+    assert said.isprintable()
+    for secret in (end.connection.password, str(end.connection.extra.get("private_key", ""))[80:140]):
+        assert not secret or secret not in said + made.log
+    assert before == (tree.listing(path) if path.exists() else None)
+    assert not where.exists() or not list(tree.files(where))
+    assert not made.counts.get("moved")
+    return said
+
+
+def permanent(code: int) -> bool:
+    return not errors.retry_helps(errors.from_exit(code, ""))
+
+
+def test_which_codes_are_worth_a_retry() -> None:
+    assert [code for code in sorted(errors.EXIT) if permanent(code)] == [75, 101, 102, 103, 105, 106, 107, 108, 112]
+
+
+# Who the target is
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_without_a_host_key_the_offered_one_is_printed(ends: dict[str, End], source: Path, name: str) -> None:
+    end = changed(ends[name], extra={"host_key": None})
+    key = end.server.host_key
+    said = refused(end, source, 103, "connection target has no host_key", key, keys.fingerprint(key), "put it into the connection's extra as host_key")
+    pasted = said.partition("offers  ")[2].partition("  (")[0]
+    assert changed(end, extra={"host_key": pasted}).copy(source, end.fresh()[0]).good().equal
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_another_host_key_is_refused_and_the_offered_one_printed(ends: dict[str, End], source: Path, tmp_path: Path, name: str) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    end = changed(ends[name], extra={"host_key": (tmp_path / "key.pub").read_text()})
+    key = end.server.host_key
+    refused(end, source, 103, "does not show the host_key of connection target", key, keys.fingerprint(key), "correct host_key")
+
+
+@pytest.fixture(scope="module")
+def three_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("keys"), host_keys=("rsa", "ecdsa", "ed25519")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("kind", ["ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519"])
+def test_any_key_of_the_target_is_enough(ends: dict[str, End], source: Path, three_keys: Sshd, name: str, kind: str) -> None:
+    key = next(key for key in three_keys.host_keys if key.startswith(kind))
+    end = changed(to(ends[name], three_keys), extra={"host_key": key})
+    assert end.copy(source, end.fresh()[0]).good().equal
+
+
+# Logging in
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_a_wrong_key_is_refused(ends: dict[str, End], source: Path, tmp_path: Path, name: str) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    end = changed(ends[name], extra={"private_key": (tmp_path / "key").read_text()})
+    refused(end, source, 102, "refused the login of connection target", "its private key", end.server.user)
+
+
+@pytest.fixture(scope="module")
+def person() -> Iterator[Account]:
+    with account() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def login(person: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A target whose login is an ordinary account with a password."""
+    with sshd(tmp_path_factory.mktemp("login"), person) as server:
+        yield server
+
+
+@needs_root
+@root
+@pytest.mark.parametrize("name", SSH)
+def test_a_wrong_password_is_refused(ends: dict[str, End], source: Path, login: Sshd, person: Account, name: str) -> None:
+    end = to(ends[name], login, password="Wr0ng $one")
+    refused(end, source, 102, "refused the login of connection target", "its password", person.name)
+    assert changed(end, password=person.password).copy(source, end.fresh()[0]).good().equal
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_the_host_s_own_key_is_refused_by_its_name(ends: dict[str, End], source: Path, name: str) -> None:
+    refused(ends[name], source, 102, "refused the login of connection target", "the source host's own key", target_auth="host")
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_nobody_listens_on_the_port(ends: dict[str, End], source: Path, name: str) -> None:
+    end = changed(ends[name], port=free_port())
+    refused(end, source, 104, f":{end.connection.port}", "connection target", "can't be reached", "refused")
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_a_host_name_that_is_unknown(ends: dict[str, End], source: Path, name: str) -> None:
+    refused(changed(ends[name], host="no-such-host.invalid"), source, 104, "no-such-host.invalid", "connection target", "resolve")
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_something_else_than_ssh_on_the_port(ends: dict[str, End], source: Path, name: str) -> None:
+    refused(changed(ends[name], port=ends[name].place.s3.port), source, 104, "connection target", "SSH")
+
+
+# Paths
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_source_path_that_is_missing(ends: dict[str, End], source: Path, name: str) -> None:
+    refused(ends[name], source / "gone", 101, str(source / "gone"), "does not exist", "source.path")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_marker_that_is_missing(ends: dict[str, End], source: Path, name: str) -> None:
+    refused(ends[name], source, 101, f"{source}/.mounted", "require", "mount", require=".mounted")
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_a_target_path_that_is_a_file(ends: dict[str, End], source: Path, name: str) -> None:
+    target, where = ends[name].fresh()
+    where.write_text("mine")
+    refused(ends[name], source, 105, target, "is a file", "target.path", target=target)
+    assert where.read_text() == "mine"
+
+
+@needs_root
+@root
+@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_target_that_may_not_be_written(ends: dict[str, End], source: Path, login: Sshd, tmp_path: Path, name: str, below: str) -> None:
+    closed = closed_directory(login)
+    refused(to(ends[name], login), source, 105, "may not write", "connection target", str(closed), "give it the right", target=f"{closed}{below}")
+    assert not os.listdir(closed)
+
+
+def closed_directory(login: Sshd) -> Path:
+    """A directory that root owns and others may only look into."""
+    path = login.root / f"closed-{next(numbers)}"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@needs_root
+@root
+@pytest.mark.parametrize("below", ["", "/below"])
+@pytest.mark.parametrize("kind, name", [(sftp_only, "rclone-sftp"), (rsync_only, "rsync-only")])
+def test_a_target_without_a_shell_that_may_not_be_written(
+    ends: dict[str, End], source: Path, person: Account, tmp_path: Path, kind: Any, name: str, below: str
+) -> None:
+    with kind(tmp_path / "server", person) as server:
+        closed = closed_directory(server)
+        end = to(ends[name], server)
+        target = f"{closed}{below}"
+        made = end.copy(source, target)
+        assert made.exit == 105, f"{made.exit} {made.error}\n{made.log}"
+        print(made.error)
+        assert "may not write" in made.error
+        assert target in made.error
+        assert not os.listdir(closed)
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_a_target_inside_the_source_or_around_it(ends: dict[str, End], source: Path, tmp_path: Path, name: str) -> None:
+    end = ends[name]
+    (tmp_path / "link").symlink_to(source)
+    for target in (source, source / "below", source / "new" / "deep", tmp_path / "link", tmp_path / "link" / "new"):
+        refused(end, source, 105, "target path", "the source path", "another target.path", target=str(target))
+    for target in (source.parent, source.parent.parent):
+        refused(end, source, 105, "source path lies inside the target path", "another target.path", target=str(target))
+
+
+# The store
+
+
+def test_a_bucket_that_is_missing(ends: dict[str, End], source: Path) -> None:
+    end = ends["minio"]
+    route = end.route(source, "here")
+    route = route.model_copy(update={"target": route.target.model_copy(update={"bucket": "no-such-bucket"})})
+    done = end.step("plan", route, "run-no-bucket")
+    assert done.exit == 105
+    for text in ("bucket no-such-bucket does not exist", end.place.s3.endpoint, "target.bucket"):
+        assert text in done.error
+    assert not (end.place.s3.root / "no-such-bucket").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"password": "wr0ng" * 8}, {"login": "NOBODY"}])
+def test_keys_that_the_store_refuses(ends: dict[str, End], source: Path, wrong: dict[str, str]) -> None:
+    end = ends["minio"]
+    refused(changed(end, **wrong), source, 102, end.place.s3.endpoint, "refused the keys of connection store", "correct")
+
+
+def test_a_store_that_the_source_does_not_see(ends: dict[str, End], source: Path) -> None:
+    end = changed(ends["minio"], extra={"endpoint_url": f"http://127.0.0.1:{free_port()}"})
+    refused(end, source, 104, end.connection.extra["endpoint_url"], "connection store", "can't be reached from the source host", "refused", "worker")
+
+
+def test_a_store_with_an_unknown_name(ends: dict[str, End], source: Path) -> None:
+    end = changed(ends["minio"], extra={"endpoint_url": "http://no-such-host.invalid:9000"})
+    refused(end, source, 104, "no-such-host.invalid", "connection store", "can't be reached from the source host")
+
+
+def test_a_store_that_is_none(ends: dict[str, End], source: Path) -> None:
+    for port, scheme in ((ends["rsync"].server.port, "http"), (ends["minio"].place.s3.port, "https")):
+        end = changed(ends["minio"], extra={"endpoint_url": f"{scheme}://127.0.0.1:{port}"})
+        refused(end, source, 105, f"{scheme}://127.0.0.1:{port}", "connection store")
+
+
+# Tools
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A host with all that a host has, but for rsync and rclone; what a test puts into its bin directory it has too."""
+    directory = tmp_path_factory.mktemp("bare").resolve()
+    system = directory / "system"
+    system.mkdir()
+    for place in reversed(servers.PATH.split(":")):
+        for tool in Path(place).glob("*"):
+            link = system / tool.name
+            link.unlink(missing_ok=True)
+            if tool.name not in ("rsync", "rclone"):
+                link.symlink_to(tool)
+    pairs = (f"{servers.MARK}={directory}", f"PATH={directory}/bin:{system}", f"HOME={directory}/home")
+    with sshd(directory, options=[f"SetEnv {' '.join(pairs)}"], tools=()) as server:
+        yield server
+
+
+@pytest.fixture
+def fake(bare: Sshd) -> Iterator[Callable[[str, str], None]]:
+    """Give the bare host a tool that only tells its version."""
+    made = []
+
+    def tool(name: str, version: str) -> None:
+        path = bare.bin / name
+        path.write_text(f"#!/bin/sh\necho '{version}'\n")
+        path.chmod(0o755)
+        made.append(path)
+
+    yield tool
+    for path in made:
+        path.unlink()
+
+
+@pytest.mark.parametrize("name, needed", [("rsync", "3.2.3"), ("rclone", "1.75.1"), ("minio", "1.75.1")])
+def test_a_source_without_the_tool(ends: dict[str, End], source: Path, bare: Sshd, name: str, needed: str) -> None:
+    tool = "rsync" if name == "rsync" else "rclone"
+    refused(on(ends[name], bare), source, 106, f"{tool} is not installed on the source host {os.uname().nodename}", "install it", needed)
+
+
+OLD = [("rsync", "rsync  version 3.1.3  protocol version 31", "3.1.3"), ("rclone", "rclone v1.60.1-DEV", "1.60.1"), ("minio", "rclone v1.75.0", "1.75.0"), ("rclone", "what?", "unknown version")]
+
+
+@pytest.mark.parametrize("name, version, told", OLD)
+def test_a_source_whose_tool_is_too_old(
+    ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None], name: str, version: str, told: str
+) -> None:
+    tool = "rsync" if name == "rsync" else "rclone"
+    fake(tool, version)
+    refused(on(ends[name], bare), source, 106, f"{tool} on the source host", told, "or later", "upgrade")
+
+
+def test_a_target_without_rsync(ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None]) -> None:
+    end = to(ends["rsync"], bare)
+    refused(end, source, 106, f"rsync is not installed on the target {bare.user}@127.0.0.1:{bare.port}", "install", "fs_sync_rclone")
+    fake("rsync", "rsync  version 3.1.3  protocol version 31")
+    refused(end, source, 106, f"rsync on the target {bare.user}@127.0.0.1:{bare.port} is 3.1.3", "3.2.3 or later", "upgrade")
+    rclone = to(ends["rclone"], bare)
+    assert rclone.copy(source, rclone.fresh()[0]).good().equal
+
+
+def test_a_target_for_sftp_alone_is_no_target_for_rsync(ends: dict[str, End], source: Path) -> None:
+    end = replace(ends["rclone-sftp"], kind=ends["rsync"].kind)
+    refused(end, source, 105, "connection", "no shell and no rsync", "fs_sync_rclone")
+
+
+def test_a_target_for_rsync_alone_is_no_target_for_rclone(ends: dict[str, End], source: Path) -> None:
+    end = replace(ends["rsync-only"], kind=ends["rclone"].kind)
+    refused(end, source, 105, "no shell and no SFTP", "fs_sync_rsync")
+
+
+# Login shells
+
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A host whose login shell says something before it does what it is told."""
+    directory = tmp_path_factory.mktemp("talkative")
+    (directory / "home").mkdir()
+    (directory / "home" / ".bashrc").write_text('cd "$HOME"\necho "Welcome to fs-sync shell"\necho; echo "state dir"; echo "tool x"\n')
+    with sshd(directory) as server:
+        yield server
+
+
+def test_a_target_with_a_banner(ends: dict[str, End], source: Path, talkative: Sshd) -> None:
+    refused(to(ends["rsync"], talkative), source, 105, "login shell", "prints", "fs_sync_rclone")
+    end = to(ends["rclone"], talkative)
+    made = end.copy(source, end.fresh()[0]).good()
+    assert made.equal
+    assert made.records.kind == "shell"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_source_with_a_banner(ends: dict[str, End], source: Path, talkative: Sshd, name: str) -> None:
+    end = on(ends[name], talkative)
+    assert end.copy(source, end.fresh()[0]).good().equal
+
+
+@needs_root
+@root
+@pytest.mark.parametrize("shell", ["/bin/tcsh", "/usr/bin/fish"])
+def test_a_login_shell_that_is_no_sh(ends: dict[str, End], tmp_path: Path, shell: str) -> None:
+    with account(shell) as person, sshd(tmp_path / "server", person) as server:
+        source = a_tree(server.root / "the source")
+        tree.write(source / "it's $(touch x) `y` !! {{ 7*7 }} \\ \"z\"", b"odd\n")
+        for number, name in enumerate(SSH):
+            # The same account at both ends, so that one login serves for the two.
+            end = on(to(ends[name], server, password=person.password if number else None), server)
+            target = server.root / f"{name} it's $HOME !x \"q\" \\ {{a,b}} *?"
+            made = end.copy(source, str(target)).good()
+            assert made.equal
+            assert tree.digest(target) == tree.digest(source)
+            assert not [entry for entry in os.listdir(person.home) if not entry.startswith(".")]

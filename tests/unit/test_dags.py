@@ -1,0 +1,86 @@
+"""The DAG files: they import, have the design's shape, and read nothing while they are parsed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+IDS = ("fs_sync_rsync", "fs_sync_rclone", "fs_sync_rclone_minio")
+
+# Parses the files as Airflow does, where a socket or a look at a Variable or a Connection is an error.
+PARSE = """
+import json, socket, sys
+from airflow.sdk import BaseHook, Connection, Variable
+def never(*args, **kwargs):
+    raise AssertionError("a DAG file read something while it was parsed")
+from airflow.dag_processing.dagbag import DagBag
+for owner, name in ((socket.socket, "connect"), (Variable, "get"), (BaseHook, "get_connection"), (Connection, "get")):
+    setattr(owner, name, never)
+bag = DagBag(sys.argv[1])
+from airflow.serialization.serialized_objects import DagSerialization
+print(json.dumps({"errors": bag.import_errors, "heavy": [name for name in ("asyncssh", "fs_sync.scripts", "fs_sync.hosts") if name in sys.modules],
+    "dags": {name: {
+        "catchup": dag.catchup, "runs": dag.max_active_runs, "schedule": dag.timetable.expression, "tags": sorted(dag.tags), "doc": dag.doc_md,
+        "params": list(dag.params), "leaves": [task.task_id for task in dag.leaves], "serialized": bool(DagSerialization.to_dict(dag)),
+        "tasks": {task.task_id: {"up": sorted(task.upstream_task_ids), "rule": str(task.trigger_rule.value), "retries": task.retries,
+            "policy": type(task.retry_policy).__name__, "queue": task.queue, "pool": task.pool, "fields": list(task.template_fields)}
+            for task in dag.tasks}} for name, dag in bag.dags.items()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    import json
+
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+    done = subprocess.run([sys.executable, "-c", PARSE, str(DAGS)], env=environment, cwd=home, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_files_import_and_read_nothing(parsed: dict) -> None:
+    assert parsed["errors"] == {}
+    assert sorted(parsed["dags"]) == sorted(IDS)
+    assert parsed["heavy"] == []
+    assert all(dag["serialized"] for dag in parsed["dags"].values())
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_settings(parsed: dict, dag_id: str) -> None:
+    dag = parsed["dags"][dag_id]
+    assert (dag["catchup"], dag["runs"]) == (False, 3)
+    assert "0 * * * *" in dag["schedule"]
+    assert "fs-sync" in dag["tags"]
+    assert dag_id in dag["doc"]
+    assert {"routes", "dry_run", "verify", "bandwidth"} == set(dag["params"])
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_shape(parsed: dict, dag_id: str) -> None:
+    dag = parsed["dags"][dag_id]
+    tasks = dag["tasks"]
+    assert {name: set(task["up"]) for name, task in tasks.items()} == {
+        "routes": set(),
+        "route.plan": {"routes"},
+        "route.transfer": {"route.plan"},
+        "route.finish": {"route.plan", "route.transfer"},
+        "outcome": {"routes", "route.finish"},
+    }
+    assert dag["leaves"] == ["outcome"]
+    assert {name for name, task in tasks.items() if task["rule"] == "all_done"} == {"route.finish", "outcome"}
+    assert {task["policy"] for task in tasks.values()} == {"ExceptionRetryPolicy"}
+    assert {name: task["retries"] for name, task in tasks.items()} == {**dict.fromkeys(tasks, 3), "outcome": 0}
+    assert {(task["queue"], task["pool"]) for task in tasks.values()} == {("default", "default_pool")}
+    assert tasks["route.plan"]["fields"] == ["command"]
+
+
+def test_a_file_is_thin() -> None:
+    for path in DAGS.glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 10
