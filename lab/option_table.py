@@ -61,7 +61,7 @@ def _retried(kind: type[FsSyncError]) -> str:
     if kind is Busy:
         return "skipped"
     if kind is JobVanished:
-        return "yes, at once"
+        return "yes, within seconds"
     return "no" if issubclass(kind, Permanent) else "yes"
 
 

@@ -159,6 +159,14 @@ def digest(root: Path, only: Iterable[bytes] | None = None) -> str:
     return total.hexdigest()
 
 
+def keepable(name: bytes) -> bool:
+    """Return whether an object store can keep a name: its keys are UTF-8 and, since listings are XML, without control characters."""
+    try:
+        return all(character >= " " and character != "\x7f" for character in name.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def listing(root: Path) -> dict[bytes, Entry]:
     """Return everything below a root, itself too, with what a copy must not touch: kind, mode, time, size, link."""
     base = os.fsencode(root)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
@@ -68,7 +69,7 @@ class JobOperator(SSHOperator):
         earlier = self._earlier(context["ti"])
         from fs_sync import credentials, watching
 
-        with watching.Watcher(self.source, self._say) as self.watcher:
+        with self._noted(context["ti"]), watching.Watcher(self.source, self._say) as self.watcher:
             launched = self.watcher.launch(self.job, self.command or "", credentials.environment(self.target))
             self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.source.host)
             return self._follow(context, earlier, Lines(), 0)
@@ -81,7 +82,7 @@ class JobOperator(SSHOperator):
         if event.get("error"):
             self.log.warning("The triggerer can't watch the job, so the worker does: %s", event["error"])
             self.defer_after = math.inf
-        with watching.Watcher(self.source, self._say) as self.watcher:
+        with self._noted(context["ti"]), watching.Watcher(self.source, self._say) as self.watcher:
             return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
 
     def on_kill(self) -> None:
@@ -158,6 +159,17 @@ class JobOperator(SSHOperator):
         self._refuse_faulty()
         return tuple(step for step in (plan, transfer) if isinstance(step, Mapping))
 
+    @contextmanager
+    def _noted(self, ti: Any) -> Iterator[None]:
+        """Leave a note where transfer fails by itself, so that finish can tell it from one that was ended by hand."""
+        try:
+            yield
+        except FsSyncError as error:
+            by_hand = self.watcher is not None and self.watcher.stopping.is_set()
+            if self.step == "transfer" and not by_hand:
+                ti.xcom_push(key="error", value=type(error).__name__)
+            raise
+
     def _refuse_faulty(self) -> None:
         if self.fault is not None:
             raise self.fault
@@ -181,8 +193,6 @@ class JobOperator(SSHOperator):
         if isinstance(error, Busy) and self.step == "plan":
             raise AirflowSkipException(str(error))
         self._log_table(self._report(said, worker_bytes, earlier, context))
-        if self.step == "transfer":
-            context["ti"].xcom_push(key="error", value=type(error).__name__)
         raise error
 
     def _done(self, context: Any, earlier: tuple[Mapping[str, Any], ...], said: Records, worker_bytes: int) -> Any:

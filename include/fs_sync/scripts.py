@@ -41,6 +41,7 @@ def render(step: str, route: Route, target: Target, kind: Kind, *, dry_run: bool
         "verify": route.verify,
         "overwrite": route.overwrite,
         "bandwidth": route.bandwidth,
+        "overwrite_flags": OVERWRITE[route.overwrite],
         "compress": route.compress,
         "dry_run": dry_run,
         "auth": target.auth,
@@ -62,7 +63,7 @@ def _of_backend(route: Route, kind: Kind) -> dict[str, Any]:
             # rsync counts in KiB, and takes 0 for no limit.
             "bwlimit": max(1, (route.bandwidth or 0) // 1024),
         }
-    return {"rules": patterns.rclone_rules(route.include, route.exclude), "flags": rclone_flags(route, kind)}
+    return {"rules": patterns.rclone_rules(route.include, route.exclude), "flags": rclone_flags(route)}
 
 
 def _of_target(route: Route, target: Target) -> dict[str, Any]:
@@ -90,7 +91,6 @@ def rsync_flags(route: Route) -> tuple[str, ...]:
     kept = tuple(flag for kind in route.preserve for flag in RSYNC_PRESERVE[kind].split())
     return (
         *kept,
-        *OVERWRITE[route.overwrite],
         # Without times there is nothing to tell a changed file by but its content.
         *(() if "times" in route.preserve else ("--checksum",)),
         *(("--compress",) if route.compress else ()),
@@ -99,11 +99,9 @@ def rsync_flags(route: Route) -> tuple[str, ...]:
     )
 
 
-def rclone_flags(route: Route, kind: Kind) -> tuple[str, ...]:
+def rclone_flags(route: Route) -> tuple[str, ...]:
     """The flags of rclone that say a route's options."""
     return (
-        *OVERWRITE[route.overwrite],
-        *(("--create-empty-src-dirs",) if kind.target == "ssh" and not route.include else ()),
         # What is held is found by find, and reported by name.
         "--skip-links",
     )

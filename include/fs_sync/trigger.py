@@ -85,5 +85,5 @@ class JobTrigger(BaseTrigger):
                 self.log.info("%s", line)
             if answer.ended:
                 return answer
-            if not answer.log:
+            if lines.offset == answer.offset:  # nothing new, or no whole line yet
                 await asyncio.sleep(POLL)

@@ -74,7 +74,7 @@ class Watcher:
                 return answer
             if until is not None and time.monotonic() >= until:
                 return None
-            if not answer.log:
+            if lines.offset == answer.offset:  # nothing new, or no whole line yet
                 self._rest(POLL)
 
     def _look(self, job: Job, lines: Lines) -> Answer:

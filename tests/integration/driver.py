@@ -105,7 +105,9 @@ class End:
         to = {"conn": self.connection.conn_id, "path": target, "bucket": BUCKET if self.server is None else ""}
         return Route.model_validate({"name": "r", "source": {"conn": "source", "path": str(source)}, "target": to, **options})
 
-    def copy(self, source: Path | str, target: str, *, transfer: bool = False, dry_run: bool = False, run: str = "", **options: Any) -> Copy:
+    def copy(
+        self, source: Path | str, target: str, *, transfer: bool = False, dry_run: bool = False, run: str = "", **options: Any
+    ) -> Copy:
         """Run plan, then transfer if asked for, then finish, as the DAG does: what there is nothing to do for is left out."""
         made = Copy(self.route(source, target, **options))
         run = run or uuid.uuid4().hex

@@ -18,6 +18,32 @@ from lab.processes import until
 
 SYSTEM = "/usr/local/bin:/usr/bin:/bin"
 OPENSSH = ("ssh-agent", "ssh-add")
+# All that a job needs of a host.
+TOOLS = [
+    "cat",
+    "chmod",
+    "date",
+    "df",
+    "find",
+    "head",
+    "id",
+    "ln",
+    "mkdir",
+    "mv",
+    "rm",
+    "rmdir",
+    "sed",
+    "setsid",
+    "sh",
+    "sleep",
+    "stat",
+    "tail",
+    "touch",
+    "wc",
+    "dash",
+    "env",
+    "mount",
+]
 
 # name: the login's shell, what its `sh` is, and what can lock there (None: flock and all else)
 KINDS: dict[str, tuple[list[str], str, str | None]] = {
@@ -112,11 +138,8 @@ def host(kind: str, directory: Path) -> Iterator[Host]:
             (bin / program).symlink_to(found(program, SYSTEM))
         path = str(bin)
     elif locks:
-        for place in SYSTEM.split(":")[::-1]:
-            for program in Path(place).iterdir() if Path(place).is_dir() else ():
-                if not program.name.startswith(("flock", "perl", "python")):
-                    (bin / program.name).unlink(missing_ok=True)
-                    (bin / program.name).symlink_to(program)
+        for program in (*TOOLS, *OPENSSH):
+            (bin / program).symlink_to(found(program, SYSTEM))
         (bin / locks).symlink_to(sys.executable if locks == "python3" else found("perl", SYSTEM))
         path = str(bin)
     else:

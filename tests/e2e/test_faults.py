@@ -1,0 +1,134 @@
+"""What goes wrong around a copy, through a real scheduler: killed processes, marks, clears, and two runs at once."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from lab.processes import descendants, kill, until
+from tests.e2e.conftest import MEBI, TRIGGERER, WORKER, Lab, Run, inside, kill_job
+
+SLOW = "2M"
+BIG = 12 * MEBI
+# Big enough for a transfer ahead of finish, and so slow that it does not end by itself.
+HUGE = 65 * MEBI
+ATTACHED = "Attached: the job runs already"
+
+
+def until_deferred(run: Run) -> None:
+    run.reach("finish", "deferred")
+
+
+def unique_jobs(run: Run) -> None:
+    """Every step ran in one job, started once."""
+    names = [path.name for path in run.jobs()]
+    assert len(names) == len(set(names)) == len({name.partition("-")[0] for name in names}), names
+    assert not [path for job in run.jobs() for path in job.glob("try-*")]
+
+
+def test_a_killed_task_is_tried_again_and_attaches_to_its_job(lab: Lab) -> None:
+    lab.configure(WORKER, lab.route("task-killed", BIG, bandwidth=SLOW))
+    run = lab.trigger(WORKER)
+    with lab.frozen("task-killed"):
+        group = run.group("finish")
+        kill(run.task("finish")["pid"])
+        until(lambda: run.tries("finish") == 2 and ATTACHED in run.log("finish"), "the second try at the job", timeout=60)
+        assert run.group("finish") == group
+    run.good()
+    assert run.group("finish") == group
+    assert lab.same("task-killed")
+    assert run.report()["digests"]["equal"] is True
+    unique_jobs(run)
+
+
+def test_a_killed_triggerer_is_replaced_and_the_same_job_goes_on(lab: Lab) -> None:
+    airflow = lab.stage.airflow
+    lab.configure(TRIGGERER, lab.route("triggerer-killed", BIG, bandwidth=SLOW))
+    run = lab.trigger(TRIGGERER)
+    with lab.frozen("triggerer-killed"):
+        until_deferred(run)
+        group = run.group("finish")
+        triggerer = airflow.processes.pop("triggerer")
+        kill(triggerer.pid, *descendants(triggerer.pid))
+        triggerer.wait()
+        lease = (run.job("finish") / "lease").stat().st_mtime
+        airflow.start("triggerer")
+        until(lambda: (run.job("finish") / "lease").stat().st_mtime > lease, "a look at the job from the new triggerer", timeout=60)
+        assert run.group("finish") == group
+        assert run.state("finish") == "deferred"
+    run.good()
+    assert run.group("finish") == group
+    assert run.tries("finish") == 1
+    assert lab.same("triggerer-killed")
+    unique_jobs(run)
+
+
+def test_marked_failed_mid_transfer_leaves_no_process(lab: Lab) -> None:
+    """Running and deferred, in the tier ahead and in finish: neither host has a process of the job after ten seconds."""
+    place = lab.stage.place
+    lab.configure(WORKER, lab.route("mark-running", HUGE, bandwidth=SLOW))
+    lab.configure(TRIGGERER, lab.route("mark-deferred", BIG, bandwidth="100K"))
+    running, deferred = lab.trigger(WORKER), lab.trigger(TRIGGERER)
+    lab.begun("mark-running")
+    lab.begun("mark-deferred")
+    until_deferred(deferred)
+    steps: list[tuple[Run, str, str]] = [(running, "transfer", "mark-running"), (deferred, "finish", "mark-deferred")]
+    for run, step, _ in steps:
+        assert run.state(step) in ("running", "deferred")
+        assert run.processes()
+        run.mark_failed(step)
+    for run, step, name in steps:
+        until(lambda run=run: not run.processes(), f"end of {name} on the source", timeout=10)
+        until(lambda name=name: not inside(lab.target(name)), f"end of {name} on the target", timeout=10)
+        assert run.state(step) == "failed"
+    until(lambda: not place.target.sessions(), "end of the sessions on the target", timeout=10)
+    for run, _, name in steps:
+        assert run.wait() == "failed"
+        assert not run.processes(), run.told()  # finish, which runs after a failed transfer, began no other copy
+        assert not (lab.target(name) / "big.bin").exists()
+
+
+@pytest.mark.parametrize("dag_id", [WORKER, TRIGGERER])
+def test_a_job_killed_on_its_host_fails_soon_and_the_retry_mends_it(lab: Lab, dag_id: str) -> None:
+    name = f"job-killed-{dag_id}"
+    lab.configure(dag_id, lab.route(name, BIG, bandwidth=SLOW))
+    run = lab.trigger(dag_id)
+    lab.begun(name)
+    if dag_id == TRIGGERER:
+        until_deferred(run)
+    kill_job(run.group("finish"))
+    run.reach("finish", "up_for_retry", timeout=10)
+    assert "JobVanished" in run.log("finish", try_number=1)
+    run.good()
+    assert run.tries("finish") == 2
+    assert lab.same(name)
+    assert run.report()["digests"]["equal"] is True
+
+
+def test_cleared_after_success_copies_anew(lab: Lab) -> None:
+    lab.configure(WORKER, lab.route("cleared"))
+    run = lab.trigger(WORKER).good()
+    assert lab.same("cleared")
+    shutil.rmtree(lab.target("cleared"))
+    run.clear("plan")
+    run.reach("plan", "running", "success")
+    run.good()
+    assert lab.same("cleared")
+    assert run.report()["counts"]["moved"] == 3
+    assert run.job("finish", generation=1) != run.job("finish")
+
+
+def test_two_runs_of_a_route_at_once_one_is_skipped_and_names_the_holder(lab: Lab) -> None:
+    lab.configure(WORKER, lab.route("twice", BIG, bandwidth=SLOW))
+    first = lab.trigger(WORKER)
+    with lab.frozen("twice"):
+        second = lab.trigger(WORKER)
+        second.wait()
+        assert second.state("plan") == "skipped", second.told()
+        assert second.state("finish") == "skipped"
+        assert first.id in second.log("plan")
+        assert "twice: skipped" in second.log_of("outcome")
+        assert first.state("finish") == "running"
+    first.good()
+    assert lab.same("twice")

@@ -1,0 +1,148 @@
+"""What README and docs/architecture.md say of names, commands and examples is so in the code."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fs_sync import credentials, form, route
+from fs_sync.errors import WORDS, FsSyncError
+from fs_sync.options import Endpoint
+from fs_sync.records import KINDS
+from lab import option_table
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+TEMPLATES = REPOSITORY / "templates"
+DAGS = tuple(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def code(text: str) -> str:
+    """All that stands as code: fenced blocks, and the spans between backticks."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    return "\n".join([*fenced, *spans])
+
+
+def documents(key: str) -> list[dict[str, Any]]:
+    """The README's JSON examples that have a key."""
+    return [document for block in blocks(README, "json") if key in (document := json.loads(block))]
+
+
+def test_it_is_short_enough_to_be_read() -> None:
+    assert len(README.splitlines()) < 450
+
+
+def test_every_route_of_the_examples_is_right() -> None:
+    examples = documents("routes")
+    assert len(examples) >= 2
+    for document in examples:
+        to_bucket = any("bucket" in one["target"] for one in document["routes"])
+        kind = route.Kind("rclone", "s3") if to_bucket else route.Kind("rsync", "ssh")
+        for mapped in route.parse(json.dumps(document), {}, kind, form.Run(), "n"):
+            assert mapped.faults == ()
+            assert mapped.route is not None
+
+
+def test_the_connections_of_the_example_are_right() -> None:
+    (example,) = documents("sftp_source_conn")
+    for conn_id, fields in example.items():
+        target = credentials.from_connection(
+            credentials.PlainConnection(conn_id=conn_id, **fields), "s3" if conn_id.startswith("s3") else "ssh", "connection"
+        )
+        assert credentials.environment(target)
+        assert target.kind == "s3" or target.host_keys
+
+
+def test_connections_and_variables_are_those_of_the_code() -> None:
+    defaults = {conn for row in option_table.SPECIAL.values() for conn in re.findall(r'"(\w+_conn)"', row)}
+    example = {"sftp_reports"}  # a route's own choice
+    named = set(re.findall(r"\b(?:sftp|s3)_\w+", code(README))) - set(Endpoint.model_fields["conn"].examples or ())
+    assert named - example == defaults
+    variables = set(re.findall(r"\bfs_sync_\w+", code(README)))
+    assert variables >= {*form.FLAT, *DAGS}
+    assert {name for name in variables if name not in form.FLAT and not name.startswith(DAGS)} == set()
+
+
+def test_the_form_is_named() -> None:
+    assert all(f"`{name}`" in README for name in form.run_params())
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_an_error_has_its_row_with_the_mend(kind: type[FsSyncError]) -> None:
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{kind.__name__}` |")]
+    assert row.endswith(f"| {WORDS[kind][0]} | {WORDS[kind][1]} |")
+    assert f"| {kind.code or ''} |" in row
+
+
+def test_what_is_held_has_its_reason_and_every_kind_of_target_its_row() -> None:
+    scripts = "".join(path.read_text(encoding="utf-8") for path in TEMPLATES.glob("*.j2"))
+    reasons = set(re.findall(r"^\s*reason=(\S+)$|\^\|([\w-]+)\$tab\|", scripts, re.MULTILINE))
+    reasons = {first or second for first, second in reasons} - {"content-differs", "size-differs"}  # those are failures
+    held = README.split("| reason in the report |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", held, re.MULTILINE)) == reasons
+    kinds = README.split("| kind in the report |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", kinds, re.MULTILINE)) == set(KINDS)
+
+
+def test_every_make_target_exists() -> None:
+    known = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z0-9-]+)", code(README + ARCHITECTURE), re.MULTILINE))
+    assert named >= {"demo", "test", "ui", "help"}
+    assert named <= known
+
+
+def test_every_python_example_parses_and_calls_what_is_there() -> None:
+    examples = blocks(README, "python")
+    assert examples
+    for example in examples:
+        assert "fs_sync.dag" in {node.module for node in ast.walk(ast.parse(example)) if isinstance(node, ast.ImportFrom)}
+        assert "airflow" in example.lower(), "without the word Airflow passes the file over"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    path = REPOSITORY / document
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_architecture_names_every_module_and_no_other() -> None:
+    modules = {path.name for path in (REPOSITORY / "include" / "fs_sync").glob("*.py")} - {"__init__.py"}
+    rows = re.findall(r"^\| `(\w+\.py)` \|", ARCHITECTURE, re.MULTILINE)
+    assert sorted(rows) == sorted(modules)
+    assert set(re.findall(r"(?<![/\w])\w+\.py\b", code(ARCHITECTURE))) <= modules
+
+
+def test_imports_point_down_the_table() -> None:
+    rows = re.findall(r"^\| `(\w+)\.py` \|", ARCHITECTURE, re.MULTILINE)
+    for place, name in enumerate(rows):
+        tree = ast.parse((REPOSITORY / "include" / "fs_sync" / f"{name}.py").read_text(encoding="utf-8"))
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        used = {one.name for node in froms if node.module == "fs_sync" for one in node.names}
+        used |= {str(node.module).removeprefix("fs_sync.") for node in froms if str(node.module).startswith("fs_sync.")}
+        assert used <= set(rows[place + 1 :]), name
+
+
+def test_architecture_names_every_template_and_no_other() -> None:
+    templates = {str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*.sh*")}
+    rows = re.findall(r"^\| `((?:remote/)?\w+\.sh(?:\.j2)?)` \|", ARCHITECTURE, re.MULTILINE)
+    assert sorted(rows) == sorted(templates)
+    assert set(re.findall(r"\b\w+\.sh\.j2\b", code(ARCHITECTURE))) <= templates
+
+
+def test_every_other_file_that_architecture_names_exists() -> None:
+    named = re.findall(r"\b(?:lab|tests|dags|include)/[\w./]*\w", code(ARCHITECTURE))
+    assert named
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
