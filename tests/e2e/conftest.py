@@ -25,18 +25,9 @@ from lab.rest import Rest
 from lab.servers import Sshd, sshd
 from lab.stage import Stage, stage
 
-# Further schedules of the same backends: each is a file like this. What they differ in is where a job is watched from, and that
-# a retry comes soon.
-DAG_FILE = """\
-from datetime import timedelta
-
-from fs_sync.dag import replicate
-
-replicate({dag_id!r}, backend={backend!r}, target={target!r}, schedule=None, retry_delay=timedelta(seconds=1), defer_after={defer_after})
-"""
+# Further schedules of rsync, see dags/schedules.py: jobs of the first are watched by their worker, of the second by the triggerer.
 WORKER, TRIGGERER = "fs_sync_rsync_worker", "fs_sync_rsync_triggerer"
 FLAT, TEXT, TEN, FORM, DRY = "fs_sync_rsync_flat", "fs_sync_rsync_text", "fs_sync_rsync_ten", "fs_sync_rsync_form", "fs_sync_rsync_dry"
-WATCHED_BY_WORKER, WATCHED_BY_TRIGGERER = 600, 1
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "8",
     # The files are read once; nothing here changes them.
@@ -221,10 +212,7 @@ def kill_job(group: str) -> None:
 def dag_files(directory: Path) -> Path:
     """A folder with the DAGs of the project and with further ones."""
     shutil.copytree(REPOSITORY / "dags", directory, ignore=shutil.ignore_patterns("__pycache__"))
-    for dag_id in (WORKER, TRIGGERER, FLAT, TEXT, TEN, FORM, DRY):
-        defer_after = WATCHED_BY_TRIGGERER if dag_id == TRIGGERER else WATCHED_BY_WORKER
-        text = DAG_FILE.format(dag_id=dag_id, backend="rsync", target="ssh", defer_after=defer_after)
-        (directory / f"{dag_id}.py").write_text(text)
+    shutil.copy(Path(__file__).parent / "dags" / "schedules.py", directory)
     return directory
 
 

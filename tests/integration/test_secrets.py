@@ -49,7 +49,10 @@ class Seen:
                 line = processes.command(pid)
                 self.places["command lines"].add(line)
                 # Other tests have agents of their own.
-                if line.startswith(b"ssh-agent\0-D") and os.fsencode(f"FS_SYNC_JOB={self.source}/") in Path(f"/proc/{pid}/environ").read_bytes():
+                if (
+                    line.startswith(b"ssh-agent\0-D")
+                    and os.fsencode(f"FS_SYNC_JOB={self.source}/") in Path(f"/proc/{pid}/environ").read_bytes()
+                ):
                     self.agents.add(pid)
 
     def read(self, *directories: Path) -> None:

@@ -109,8 +109,8 @@ def test_what_may_not_be_written_is_named(end: End, source: Path, tmp_path: Path
         os.chown(at, user.uid, user.gid)
         (at / "sub").mkdir(mode=0o755)
         done = there.copy(source, target)
-        assert done.exit in (101, 109), f"{done.exit} {done.error}"
-        assert {name for _, name in done.records.failed} == {"sub/b"} or "sub" in done.error
+        assert (done.exit, "sub" in done.error) == (105, True), done.error
+        assert "sub/b" in {name for _, name in done.records.failed}
         assert (at / "a").read_bytes() == b"a"
 
 
@@ -187,6 +187,7 @@ def test_a_failed_run_leaves_its_doubts_to_the_next(end: End, source: Path) -> N
         for name in ("a", "b"):
             write(end.place.s3.root / BUCKET / target / name, b"wrong", mtime_ns=(source / name).stat().st_mtime_ns)
     (source / "b").unlink()
+    end.abandon()
     done = end.copy(source, target).good()
     assert (at / "a").read_bytes() == b"right", done.log
     assert (at / "b").exists()
