@@ -69,6 +69,8 @@ def refused(end: End, source: Path | str, code: int, *texts: str, target: str = 
     for text in texts:
         assert text in said, said
     assert said.isprintable()
+    assert "  " not in said.replace("  ssh-", " ssh-").replace("  (SHA256", " (SHA256")
+    assert '"object"' not in said
     for secret in (end.connection.password, str(end.connection.extra.get("private_key", ""))[80:140]):
         assert not secret or secret not in said + made.log
     assert before == (tree.listing(path) if path.exists() else None)
@@ -107,18 +109,12 @@ def test_another_host_key_is_refused_and_the_offered_one_printed(ends: dict[str,
     refused(end, source, 103, "does not show the host_key of connection target", key, keys.fingerprint(key), "correct host_key")
 
 
-@pytest.fixture(scope="module")
-def three_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("keys"), host_keys=("rsa", "ecdsa", "ed25519")) as server:
-        yield server
-
-
-@pytest.mark.parametrize("name", SSH)
-@pytest.mark.parametrize("kind", ["ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519"])
-def test_any_key_of_the_target_is_enough(ends: dict[str, End], source: Path, three_keys: Sshd, name: str, kind: str) -> None:
-    key = next(key for key in three_keys.host_keys if key.startswith(kind))
-    end = changed(to(ends[name], three_keys), extra={"host_key": key})
-    assert end.copy(source, end.fresh()[0], dry_run=True).good().counts["new"] == 2
+def test_any_key_of_the_target_is_enough(ends: dict[str, End], source: Path, tmp_path: Path) -> None:
+    with sshd(tmp_path / "keys", host_keys=("rsa", "ecdsa", "ed25519")) as server:
+        for name, kind in (("rsync", "ssh-ed25519"), ("rclone", "ecdsa-sha2-nistp256"), ("rsync", "ssh-rsa")):
+            key = next(key for key in server.host_keys if key.startswith(kind))
+            end = changed(to(ends[name], server), extra={"host_key": key})
+            assert end.copy(source, end.fresh()[0], dry_run=True).good().counts["new"] == 2
 
 
 # Logging in
@@ -153,23 +149,31 @@ def test_a_wrong_password_is_refused(ends: dict[str, End], source: Path, login: 
     assert changed(end, password=person.password).copy(source, end.fresh()[0]).good().equal
 
 
-@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("name", ["rsync"])
 def test_the_host_s_own_key_is_refused_by_its_name(ends: dict[str, End], source: Path, name: str) -> None:
-    refused(ends[name], source, 102, "refused the login of connection target", "the source host's own key", target_auth="host")
+    refused(
+        ends[name],
+        source,
+        102,
+        "refused the login of connection target",
+        "the source host's own key",
+        "target_auth is host",
+        target_auth="host",
+    )
 
 
-@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("name", ["rsync"])
 def test_nobody_listens_on_the_port(ends: dict[str, End], source: Path, name: str) -> None:
     end = changed(ends[name], port=free_port())
     refused(end, source, 104, f":{end.connection.port}", "connection target", "can't be reached", "refused")
 
 
-@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("name", ["rclone"])
 def test_a_host_name_that_is_unknown(ends: dict[str, End], source: Path, name: str) -> None:
     refused(changed(ends[name], host="no-such-host.invalid"), source, 104, "no-such-host.invalid", "connection target", "resolve")
 
 
-@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("name", ["rsync"])
 def test_something_else_than_ssh_on_the_port(ends: dict[str, End], source: Path, name: str) -> None:
     refused(changed(ends[name], port=ends[name].place.s3.port), source, 104, "connection target", "SSH")
 
@@ -177,22 +181,25 @@ def test_something_else_than_ssh_on_the_port(ends: dict[str, End], source: Path,
 # Paths
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ["rsync", "minio"])
 def test_a_source_path_that_is_missing(ends: dict[str, End], source: Path, name: str) -> None:
     refused(ends[name], source / "gone", 101, str(source / "gone"), "does not exist", "source.path")
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ["rclone", "minio"])
 def test_a_marker_that_is_missing(ends: dict[str, End], source: Path, name: str) -> None:
     refused(ends[name], source, 101, f"{source}/.mounted", "require", "mount", require=".mounted")
 
 
-@pytest.mark.parametrize("name", SSH)
+@pytest.mark.parametrize("name", ["rclone"])
 def test_a_target_path_that_is_a_file(ends: dict[str, End], source: Path, name: str) -> None:
     target, where = ends[name].fresh()
     where.write_text("mine")
     refused(ends[name], source, 105, target, "is a file", "target.path", target=target)
     assert where.read_text() == "mine"
+    # Mended, another run is not kept waiting by the one that failed.
+    where.unlink()
+    assert ends[name].copy(source, target).good().equal
 
 
 @needs_root
@@ -238,6 +245,23 @@ def test_a_target_without_a_shell_that_may_not_be_written(
         assert "may not write" in made.error
         assert target in made.error
         assert not os.listdir(closed)
+
+
+@needs_root
+@root
+@pytest.mark.parametrize("name", SSH)
+def test_a_file_that_may_not_be_read_is_told_though_others_are_mended(ends: dict[str, End], login: Sshd, name: str) -> None:
+    source = a_tree(login.root / f"unreadable-{next(numbers)}")
+    tree.write(source / "secret", b"secret\n", mode=0o600)
+    end = on(ends[name], login)
+    target, where = end.fresh()
+    tree.write(where / "one", b"ONE\n")
+    made = end.copy(source, target, verify="all")
+    assert made.exit == 101, f"{made.exit} {made.error}\n{made.log}"
+    assert "1 names could not be copied: secret (Permission-denied-(sender))" in made.error
+    assert "right to read" in made.error
+    assert made.records.failed == (("Permission-denied-(sender)", "secret"),)
+    assert tree.checksums(where) == {name: digest for name, digest in tree.checksums(source).items() if name != b"secret"}
 
 
 @pytest.mark.parametrize("name", SSH)
@@ -290,7 +314,7 @@ def test_a_store_with_an_unknown_name(ends: dict[str, End], source: Path) -> Non
     refused(end, source, 104, "no-such-host.invalid", "connection store", "can't be reached from the source host")
 
 
-@pytest.mark.parametrize("wild", ["a*", "a?", "a[b]"])
+@pytest.mark.parametrize("wild", ["a*", "a[b]"])
 def test_a_target_path_that_rsync_takes_for_a_pattern(ends: dict[str, End], source: Path, wild: str) -> None:
     _, where = ends["rsync"].fresh()
     tree.write(where / "ab" / "mine", b"mine\n")
@@ -339,13 +363,14 @@ def fake(bare: Sshd) -> Iterator[Callable[[str, str], None]]:
 
     yield tool
     for path in made:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("name, needed", [("rsync", "3.2.3"), ("rclone", "1.75.1"), ("minio", "1.75.1")])
-def test_a_source_without_the_tool(ends: dict[str, End], source: Path, bare: Sshd, name: str, needed: str) -> None:
-    tool = "rsync" if name == "rsync" else "rclone"
-    refused(on(ends[name], bare), source, 106, f"{tool} is not installed on the source host {os.uname().nodename}", "install it", needed)
+def test_a_source_without_the_tool(ends: dict[str, End], source: Path, bare: Sshd) -> None:
+    for name, tool, needed in (("rsync", "rsync", "3.2.3"), ("rclone", "rclone", "1.75.1"), ("minio", "rclone", "1.75.1")):
+        refused(
+            on(ends[name], bare), source, 106, f"{tool} is not installed on the source host {os.uname().nodename}", "install it", needed
+        )
 
 
 OLD = [
@@ -356,13 +381,11 @@ OLD = [
 ]
 
 
-@pytest.mark.parametrize("name, version, told", OLD)
-def test_a_source_whose_tool_is_too_old(
-    ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None], name: str, version: str, told: str
-) -> None:
-    tool = "rsync" if name == "rsync" else "rclone"
-    fake(tool, version)
-    refused(on(ends[name], bare), source, 106, f"{tool} on the source host", told, "or later", "upgrade")
+def test_a_source_whose_tool_is_too_old(ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None]) -> None:
+    for name, version, told in OLD:
+        tool = "rsync" if name == "rsync" else "rclone"
+        fake(tool, version)
+        refused(on(ends[name], bare), source, 106, f"{tool} on the source host", told, "or later", "upgrade")
 
 
 def test_a_target_without_rsync(ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fs_sync import credentials, scripts
+from fs_sync import credentials, patterns, scripts
 from fs_sync.credentials import PlainConnection, Target
 from fs_sync.options import Route
 from fs_sync.route import Kind
@@ -69,7 +69,7 @@ def every_script() -> Mapping[str, str]:
     logins = itertools.cycle(["key", "password", "host"])
     made = {}
     for kind, step in itertools.product(KINDS, scripts.STEPS):
-        one, other = a_target(kind, auth=next(logins)), a_target(kind, auth=next(logins), host_keys=())
+        one, other = a_target(kind, auth=next(logins), host_keys=(HOST_KEY,) * 3), a_target(kind, auth=next(logins), host_keys=())
         made[f"{kind}-{step}-plain"] = render(step, kind, one)
         made[f"{kind}-{step}-full"] = render(step, kind, other, source=f"/{ODD}", target=f"/{ODD}", dry_run=step == "plan", **FULL)
     for kind in ("rsync", "minio"):
@@ -120,16 +120,26 @@ def test_what_a_connection_says_is_quoted_too(kind: str) -> None:
     script = render("plan", kind, target)
     assert assigned(script, "place") == "it's $me@$(touch x):2222"
     assert assigned(script, "target_conn") == "a'b"
-    line = next(line for line in script.splitlines() if ">>known_hosts" in line).replace(">>known_hosts", "")
+    line = next(line for line in script.splitlines() if line.endswith(">known_hosts")).replace(">known_hosts", "")
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=True, text=True).stdout == f"target {HOST_KEY}'$(touch x)\n"
 
 
-def test_a_pattern_is_one_word_whatever_it_holds() -> None:
-    for kind in KINDS:
-        assert render("plan", kind, exclude=[ODD]) != render("plan", kind)
-        for line in render("plan", kind, exclude=[ODD], include=[ODD]).splitlines():
-            if line.lstrip().startswith("printf '%s\\n' ") and line.endswith((".ere", "y` ")):
-                assert subprocess.run(["sh", "-n", "-c", line], check=True)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pattern_is_one_word_whatever_it_holds(kind: str, tmp_path: Path) -> None:
+    script = render("plan", kind, exclude=[ODD, "*.tmp"], include=["'"])
+    for file, rules in (("exclude.ere", patterns.ere_rules([ODD, "*.tmp"])), ("include.ere", patterns.ere_rules(["'"]))):
+        line = next(line for line in script.splitlines() if line.endswith(f">{file}"))
+        subprocess.run(["sh", "-c", line], check=True, cwd=tmp_path)
+        assert (tmp_path / file).read_text().splitlines() == list(rules)
+    rules = patterns.rsync_rules(["'"], [ODD, "*.tmp"]) if kind == "rsync" else patterns.rclone_rules(["'"], [ODD, "*.tmp"])
+    body = script.partition("make_filter() {")[2].partition("\n}\n")[0]
+    lines = [
+        line
+        for line in body.splitlines()
+        if line.strip().startswith("printf '%s\\n' ") and "$" not in line.replace("$(touch", "").replace("${#x}", "")
+    ]
+    text = subprocess.run(["sh", "-c", "\n".join(lines[-len(rules) :])], capture_output=True, check=True, text=True).stdout
+    assert text.splitlines() == list(rules)
 
 
 @pytest.mark.parametrize("kind", KINDS)
