@@ -56,7 +56,7 @@ format: venv ## Mend what ruff can
 	@$(BIN)/ruff format .
 
 unit: venv ## Tests of the pure functions
-	@$(BIN)/python -m pytest tests/unit -q
+	@$(BIN)/python -m pytest tests/unit -q -n $(WORKERS)
 
 integration: venv ## Tests against real sshd, rsync, rclone, S3
 	@sh lab/system.sh test

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.processes import until
@@ -22,6 +22,7 @@ class Relay:
 
     port: int
     bytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @contextlib.contextmanager
@@ -45,7 +46,8 @@ def _accept(server: socket.socket, port: int, counted: Relay) -> None:
 def _pump(source: socket.socket, target: socket.socket, counted: Relay) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
-            counted.bytes += len(data)
+            with counted.lock:
+                counted.bytes += len(data)
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
 

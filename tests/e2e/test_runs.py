@@ -126,7 +126,7 @@ def test_a_gigabyte_goes_past_the_worker(lab: Lab) -> None:
     report = run.report()
     assert report["bytes"]["files"] >= BIG
     assert 0 < report["bytes"]["worker"] <= BIG // 100
-    assert report["bytes"]["worker"] <= counted.bytes <= BIG // 100
+    assert 0 < counted.bytes <= BIG // 100
     print(f"report {report['bytes']['worker']}, relay {counted.bytes}, task grew by {grown} KiB, {report['seconds']}")
     assert grown < 50 * 1024
     shutil.rmtree(lab.source("gigabyte"))

@@ -1,82 +1,26 @@
-"""What somebody got wrong at the target, the store or a host: one error that names it, nothing copied, the source as it was."""
+"""What somebody got wrong at the target or the store: one error that names it, nothing copied, the source as it was."""
 
-import itertools
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fs_sync import errors, keys
-from lab import servers, tree
+from lab import tree
 from lab.accounts import Account, account
-from lab.place import ssh_connection
 from lab.processes import free_port
 from lab.servers import Sshd, rsync_only, sftp_only, sshd
-from tests.integration.driver import End, needs_root, plain
-
-root = pytest.mark.root
-SSH = ("rsync", "rclone")
-ALL = (*SSH, "minio")
-numbers = itertools.count()
-
-Refused = Callable[..., str]
+from tests.integration.driver import End, needs_root
+from tests.integration.refusals import SSH, a_tree, changed, numbers, on, refused, root, to
 
 
 @pytest.fixture
 def source(ends: dict[str, End]) -> Path:
     """A small tree at the source."""
     return a_tree(ends["rsync"].place.source.root / f"bad-{next(numbers)}")
-
-
-def a_tree(path: Path) -> Path:
-    tree.write(path / "one", b"one\n")
-    tree.write(path / "below" / "two words", b"two\n" * 100)
-    return path
-
-
-def changed(end: End, **changes: Any) -> End:
-    """The end, with another connection: parts of it, or of its extra (None takes one out)."""
-    extra = {**end.connection.extra, **changes.pop("extra", {})}
-    return replace(
-        end, connection=replace(end.connection, **changes, extra={key: value for key, value in extra.items() if value is not None})
-    )
-
-
-def to(end: End, server: Sshd, **connection: Any) -> End:
-    """The end, with another server as its target."""
-    return replace(end, server=server, connection=plain("target", ssh_connection(server, **connection)))
-
-
-def on(end: End, host: Sshd) -> End:
-    """The end, with another source host."""
-    return replace(end, place=replace(end.place, source=host))
-
-
-def refused(end: End, source: Path | str, code: int, *texts: str, target: str = "", step: str = "plan", **options: Any) -> str:
-    """Copy, which must fail with this code and one line that has these texts, and move nothing; return that line."""
-    path = Path(source)
-    before = tree.listing(path) if path.exists() else None
-    fresh, where = end.fresh()
-    made = end.copy(source, target or fresh, **options)
-    assert made.exit == code, f"{made.exit}: {made.error}\n{made.log}"
-    assert made.steps[-1].step == step, made.log
-    said = made.error
-    print(code, said)
-    for text in texts:
-        assert text in said, said
-    assert said.isprintable()
-    assert "  " not in said.replace("  ssh-", " ssh-").replace("  (SHA256", " (SHA256")
-    assert '"object"' not in said
-    for secret in (end.connection.password, str(end.connection.extra.get("private_key", ""))[80:140]):
-        assert not secret or secret not in said + made.log
-    assert before == (tree.listing(path) if path.exists() else None)
-    assert not where.exists() or not list(tree.files(where))
-    assert not made.counts.get("moved")
-    return said
 
 
 def permanent(code: int) -> bool:
@@ -230,21 +174,18 @@ def closed_directory(login: Sshd) -> Path:
 
 @needs_root
 @root
-@pytest.mark.parametrize("below", ["", "/below"])
 @pytest.mark.parametrize("kind, name", [(sftp_only, "rclone-sftp"), (rsync_only, "rsync-only")])
-def test_a_target_without_a_shell_that_may_not_be_written(
-    ends: dict[str, End], source: Path, person: Account, tmp_path: Path, kind: Any, name: str, below: str
-) -> None:
-    with kind(tmp_path / "server", person) as server:
-        closed = closed_directory(server)
+def test_a_target_without_a_shell_that_may_not_be_written(ends: dict[str, End], source: Path, tmp_path: Path, kind: Any, name: str) -> None:
+    # An account of its own: a server gives an account its own key.
+    with account() as other, kind(tmp_path / "server", other) as server:
         end = to(ends[name], server)
-        target = f"{closed}{below}"
-        made = end.copy(source, target)
-        assert made.exit == 105, f"{made.exit} {made.error}\n{made.log}"
-        print(made.error)
-        assert "may not write" in made.error
-        assert target in made.error
-        assert not os.listdir(closed)
+        for below in ("", "/below"):
+            closed = closed_directory(server)
+            made = end.copy(source, f"{closed}{below}")
+            assert made.exit == 105, f"{made.exit} {made.error}\n{made.log}"
+            for text in ("may not write", "connection target", f"{closed}{below}", "ive it the right"):
+                assert text in made.error
+            assert not os.listdir(closed)
 
 
 @needs_root
@@ -328,124 +269,3 @@ def test_a_store_that_is_none(ends: dict[str, End], source: Path) -> None:
     for port, scheme in ((ends["rsync"].server.port, "http"), (ends["minio"].place.s3.port, "https")):
         end = changed(ends["minio"], extra={"endpoint_url": f"{scheme}://127.0.0.1:{port}"})
         refused(end, source, 105, f"{scheme}://127.0.0.1:{port}", "connection store")
-
-
-# Tools
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """A host with all that a host has, but for rsync and rclone; what a test puts into its bin directory it has too."""
-    directory = tmp_path_factory.mktemp("bare").resolve()
-    system = directory / "system"
-    system.mkdir()
-    for place in reversed(servers.PATH.split(":")):
-        for tool in Path(place).glob("*"):
-            link = system / tool.name
-            link.unlink(missing_ok=True)
-            if tool.name not in ("rsync", "rclone"):
-                link.symlink_to(tool)
-    pairs = (f"{servers.MARK}={directory}", f"PATH={directory}/bin:{system}", f"HOME={directory}/home")
-    with sshd(directory, options=[f"SetEnv {' '.join(pairs)}"], tools=()) as server:
-        yield server
-
-
-@pytest.fixture
-def fake(bare: Sshd) -> Iterator[Callable[[str, str], None]]:
-    """Give the bare host a tool that only tells its version."""
-    made = []
-
-    def tool(name: str, version: str) -> None:
-        path = bare.bin / name
-        path.write_text(f"#!/bin/sh\necho '{version}'\n")
-        path.chmod(0o755)
-        made.append(path)
-
-    yield tool
-    for path in made:
-        path.unlink(missing_ok=True)
-
-
-def test_a_source_without_the_tool(ends: dict[str, End], source: Path, bare: Sshd) -> None:
-    for name, tool, needed in (("rsync", "rsync", "3.2.3"), ("rclone", "rclone", "1.75.1"), ("minio", "rclone", "1.75.1")):
-        refused(
-            on(ends[name], bare), source, 106, f"{tool} is not installed on the source host {os.uname().nodename}", "install it", needed
-        )
-
-
-OLD = [
-    ("rsync", "rsync  version 3.1.3  protocol version 31", "3.1.3"),
-    ("rclone", "rclone v1.60.1-DEV", "1.60.1"),
-    ("minio", "rclone v1.75.0", "1.75.0"),
-    ("rclone", "what?", "unknown version"),
-]
-
-
-def test_a_source_whose_tool_is_too_old(ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None]) -> None:
-    for name, version, told in OLD:
-        tool = "rsync" if name == "rsync" else "rclone"
-        fake(tool, version)
-        refused(on(ends[name], bare), source, 106, f"{tool} on the source host", told, "or later", "upgrade")
-
-
-def test_a_target_without_rsync(ends: dict[str, End], source: Path, bare: Sshd, fake: Callable[[str, str], None]) -> None:
-    end = to(ends["rsync"], bare)
-    refused(end, source, 106, f"rsync is not installed on the target {bare.user}@127.0.0.1:{bare.port}", "install", "fs_sync_rclone")
-    fake("rsync", "rsync  version 3.1.3  protocol version 31")
-    refused(end, source, 106, f"rsync on the target {bare.user}@127.0.0.1:{bare.port} is 3.1.3", "3.2.3 or later", "upgrade")
-    rclone = to(ends["rclone"], bare)
-    assert rclone.copy(source, rclone.fresh()[0]).good().equal
-
-
-def test_a_target_for_sftp_alone_is_no_target_for_rsync(ends: dict[str, End], source: Path) -> None:
-    end = replace(ends["rclone-sftp"], kind=ends["rsync"].kind)
-    refused(end, source, 105, "connection", "no shell and no rsync", "fs_sync_rclone")
-
-
-def test_a_target_for_rsync_alone_is_no_target_for_rclone(ends: dict[str, End], source: Path) -> None:
-    end = replace(ends["rsync-only"], kind=ends["rclone"].kind)
-    refused(end, source, 105, "no shell and no SFTP", "fs_sync_rsync")
-
-
-# Login shells
-
-
-@pytest.fixture(scope="module")
-def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """A host whose login shell says something before it does what it is told."""
-    directory = tmp_path_factory.mktemp("talkative")
-    (directory / "home").mkdir()
-    (directory / "home" / ".bashrc").write_text('cd "$HOME"\necho "Welcome to fs-sync shell"\necho; echo "state dir"; echo "tool x"\n')
-    with sshd(directory) as server:
-        yield server
-
-
-def test_a_target_with_a_banner(ends: dict[str, End], source: Path, talkative: Sshd) -> None:
-    refused(to(ends["rsync"], talkative), source, 105, "login shell", "prints", "fs_sync_rclone")
-    end = to(ends["rclone"], talkative)
-    made = end.copy(source, end.fresh()[0]).good()
-    assert made.equal
-    assert made.records.kind == "shell"
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_a_source_with_a_banner(ends: dict[str, End], source: Path, talkative: Sshd, name: str) -> None:
-    end = on(ends[name], talkative)
-    assert end.copy(source, end.fresh()[0]).good().equal
-
-
-@needs_root
-@root
-@pytest.mark.parametrize("shell", ["/bin/tcsh", "/usr/bin/fish"])
-def test_a_login_shell_that_is_no_sh(ends: dict[str, End], tmp_path: Path, shell: str) -> None:
-    with account(shell) as person, sshd(tmp_path / "server", person) as server:
-        source = a_tree(server.root / "the source")
-        tree.write(source / 'it\'s $(touch x) `y` !! {{ 7*7 }} \\ "z"', b"odd\n")
-        for number, name in enumerate(SSH):
-            # The same account at both ends, so that one login serves for the two.
-            end = on(to(ends[name], server, password=person.password if number else None), server)
-            target = server.root / f'{name} it\'s $HOME !x "q" \\ {{a,b}} ~ #;&'
-            made = end.copy(source, str(target)).good()
-            assert made.equal
-            assert tree.digest(target) == tree.digest(source)
-            assert not [entry for entry in os.listdir(person.home) if not entry.startswith(".")]

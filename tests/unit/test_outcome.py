@@ -30,7 +30,9 @@ def test_of_one_route(of: tuple[str | None, str | None, str | None], expected: V
 
 
 def test_routes_are_told_apart_by_their_index() -> None:
-    found = {f"route.{step}_{index}": "failed" if index == 10 else "success" for index in range(12) for step in ("plan", "transfer", "finish")}
+    found = {
+        f"route.{step}_{index}": "failed" if index == 10 else "success" for index in range(12) for step in ("plan", "transfer", "finish")
+    }
     bad = [one.name for one in verdicts(found, [f"r{index}" for index in range(12)]) if one.state == "failed"]
     assert bad == ["r10"]
 
