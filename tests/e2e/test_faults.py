@@ -94,9 +94,7 @@ def test_a_job_killed_on_its_host_fails_soon_and_the_retry_mends_it(lab: Lab) ->
     for dag_id, name in names.items():
         lab.configure(dag_id, lab.route(name, BIG, bandwidth=SLOW))
         runs[dag_id] = lab.trigger(dag_id)
-    # The longer one first: a task defers a second after its job began, at the earliest.
-    with lab.frozen(names[TRIGGERER]):
-        lab.begun(names[WORKER])
+    with lab.frozen(names[WORKER]), lab.frozen(names[TRIGGERER]):
         kill_job(runs[WORKER].group("finish"))
         runs[WORKER].reach("finish", "up_for_retry", timeout=10)
         until_deferred(runs[TRIGGERER])
