@@ -106,6 +106,14 @@ class Run:
         """The processes of all jobs of this run on the source host."""
         return [pid for path in self.jobs() for pid in carrying(f"FS_SYNC_JOB={path}\0".encode())]
 
+    def copying(self) -> list[int]:
+        """The tools that `finish` copies with, once some bytes have gone over."""
+        for path in self.jobs():
+            with contextlib.suppress(FileNotFoundError):
+                if path.name.startswith("finish-") and b"\nprogress " in (path / "log").read_bytes():
+                    return [pid for pid in carrying(f"FS_SYNC_JOB={path}\0".encode()) if name(pid) in ("rsync", "rclone")]
+        return []
+
     def clear(self, step: str) -> None:
         self.lab.rest.clear(self.dag_id, self.id, [(f"route.{step}", 0)])
 
@@ -161,19 +169,30 @@ class Lab:
         """Wait until a route's big file is being written."""
         until(lambda: self.arriving(name, server), f"the first bytes of {name}", timeout=60)
 
-    @contextlib.contextmanager
-    def frozen(self, name: str) -> Iterator[None]:
-        """Stop what writes a route's target in the middle of it until the end of the block, so that no test races against it."""
-        self.begun(name)
-        writers = until(lambda: inside(self.target(name)), f"what writes {name}")
-        for pid in writers:
-            os.kill(pid, signal.SIGSTOP)
+
+@contextlib.contextmanager
+def frozen(*runs: Run) -> Iterator[None]:
+    """Stop the copies of `finish` in the middle of it until the end of the block, so that no test races against them."""
+    held: dict[str, list[int]] = {}
+
+    def all_held() -> bool:
+        for run in runs:
+            if run.id not in held and (tools := run.copying()):
+                held[run.id] = tools
+                for pid in tools:
+                    os.kill(pid, signal.SIGSTOP)
+        return len(held) == len(runs)
+
+    try:
         try:
-            yield
-        finally:
-            for pid in writers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            until(all_held, "the middle of all copies", timeout=90, every=0.1)
+        except TimeoutError as error:
+            raise TimeoutError("\n".join([str(error), *(run.told() for run in runs if run.id not in held)])) from error
+        yield
+    finally:
+        for pid in itertools.chain(*held.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def inside(directory: Path) -> list[int]:
@@ -185,6 +204,13 @@ def inside(directory: Path) -> list[int]:
             if f"{at}/".startswith(f"{directory}/") and alive(pid):
                 found.append(pid)
     return found
+
+
+def name(pid: int) -> str:
+    """The name of a process's program, or nothing if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def carrying(text: bytes) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from lab.processes import descendants, kill, until
-from tests.e2e.conftest import MEBI, TRIGGERER, WORKER, Lab, Run, inside, kill_job
+from tests.e2e.conftest import MEBI, TRIGGERER, WORKER, Lab, Run, frozen, inside, kill_job
 
 SLOW = "2M"
 BIG = 12 * MEBI
@@ -28,7 +28,7 @@ def unique_jobs(run: Run) -> None:
 def test_a_killed_task_is_tried_again_and_attaches_to_its_job(lab: Lab) -> None:
     lab.configure(WORKER, lab.route("task-killed", BIG, bandwidth=SLOW))
     run = lab.trigger(WORKER)
-    with lab.frozen("task-killed"):
+    with frozen(run):
         group = run.group("finish")
         kill(run.task("finish")["pid"])
         until(lambda: run.tries("finish") == 2 and ATTACHED in run.log("finish"), "the second try at the job", timeout=60)
@@ -44,7 +44,7 @@ def test_a_killed_triggerer_is_replaced_and_the_same_job_goes_on(lab: Lab) -> No
     airflow = lab.stage.airflow
     lab.configure(TRIGGERER, lab.route("triggerer-killed", BIG, bandwidth=SLOW))
     run = lab.trigger(TRIGGERER)
-    with lab.frozen("triggerer-killed"):
+    with frozen(run):
         until_deferred(run)
         group = run.group("finish")
         triggerer = airflow.processes.pop("triggerer")
@@ -94,7 +94,7 @@ def test_a_job_killed_on_its_host_fails_soon_and_the_retry_mends_it(lab: Lab) ->
     for dag_id, name in names.items():
         lab.configure(dag_id, lab.route(name, BIG, bandwidth=SLOW))
         runs[dag_id] = lab.trigger(dag_id)
-    with lab.frozen(names[WORKER]), lab.frozen(names[TRIGGERER]):
+    with frozen(*runs.values()):
         kill_job(runs[WORKER].group("finish"))
         runs[WORKER].reach("finish", "up_for_retry", timeout=10)
         until_deferred(runs[TRIGGERER])
@@ -124,7 +124,7 @@ def test_cleared_after_success_copies_anew(lab: Lab) -> None:
 def test_two_runs_of_a_route_at_once_one_is_skipped_and_names_the_holder(lab: Lab) -> None:
     lab.configure(WORKER, lab.route("twice", BIG, bandwidth=SLOW))
     first = lab.trigger(WORKER)
-    with lab.frozen("twice"):
+    with frozen(first):
         second = lab.trigger(WORKER)
         second.wait()
         assert second.state("plan") == "skipped", second.told()

@@ -16,7 +16,7 @@ import pytest
 
 from lab.place import BUCKET, STORE
 from lab.stage import MINIO, RCLONE, RSYNC, variables
-from tests.e2e.conftest import MEBI, TRIGGERER, Lab, Run
+from tests.e2e.conftest import MEBI, TRIGGERER, Lab, Run, frozen
 from tests.e2e.secrets_search import command_lines, database, files, hits
 
 BIG = 20 * MEBI
@@ -63,7 +63,6 @@ def test_no_secret_is_anywhere(lab: Lab) -> None:
         secrets["the target's password"] = lab.account.password
     elif os.geteuid() == 0:
         pytest.fail("root, but no account with a password")
-    server = password or place.target
     key = lab.route("secret-key", BIG, bandwidth=SLOW)
     by_rsync = lab.route("secret-rsync", BIG, bandwidth=SLOW, server=password)
     by_rclone = lab.route("secret-rclone", BIG, bandwidth=SLOW, server=password)
@@ -74,13 +73,8 @@ def test_no_secret_is_anywhere(lab: Lab) -> None:
         for dag_id, route in ((TRIGGERER, key), (RSYNC, by_rsync), (RCLONE, by_rclone), (MINIO, store)):
             lab.configure(dag_id, route)
             runs.append(lab.trigger(dag_id))
-        lab.begun("secret-key")
-        lab.begun("secret-rsync", server)
-        lab.begun("secret-rclone", server)
-        runs[3].reach("finish", "running")
-        assert all(run.processes() for run in runs), [run.told() for run in runs]
-        assert search(lab, runs, secrets) == []
-        assert all(run.processes() for run in runs), "a transfer ended before the search did"
+        with frozen(*runs):
+            assert search(lab, runs, secrets) == []
         for run in runs:
             run.good()
     assert search(lab, runs, secrets) == []

@@ -139,3 +139,16 @@ def test_a_login_shell_that_is_no_sh(ends: dict[str, End], tmp_path: Path, shell
             assert made.equal
             assert tree.digest(target) == tree.digest(source)
             assert not [entry for entry in os.listdir(person.home) if not entry.startswith(".")]
+
+
+@root
+@needs_root
+def test_a_target_directory_of_another_login_gets_the_files_and_a_note(ends: dict[str, End], source: Path, tmp_path: Path) -> None:
+    """Its time can't be set by who may only write there; the files are whole, so the route is green."""
+    with account() as other, sshd(tmp_path / "host", account=other) as server:
+        target = other.directory / "shared"
+        target.mkdir()
+        target.chmod(0o777)
+        made = to(ends["rsync"], server).copy(source, str(target)).good()
+        assert tree.checksums(target) == tree.checksums(source)
+    assert "belong to another login" in "\n".join(made.records.notes)
