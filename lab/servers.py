@@ -21,6 +21,7 @@ from lab.processes import MARK, descendants, free_port, kill, start, stop, sweep
 HOST = "127.0.0.1"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# The default exchange of keys, which withstands quantum computers, costs 0.2 s of a processor at each login.
 CONFIG = """\
 ListenAddress {host}
 Port {port}
@@ -35,6 +36,7 @@ PubkeyAuthentication yes
 PermitRootLogin yes
 AllowUsers {user}
 UseDNS no
+KexAlgorithms curve25519-sha256
 PrintMotd no
 X11Forwarding no
 AllowTcpForwarding no

@@ -111,7 +111,7 @@ class Run:
         for path in self.jobs():
             with contextlib.suppress(FileNotFoundError):
                 if path.name.startswith("finish-") and b"\nprogress " in (path / "log").read_bytes():
-                    return [pid for pid in carrying(f"FS_SYNC_JOB={path}\0".encode()) if name(pid) in ("rsync", "rclone")]
+                    return [pid for pid in carrying(f"FS_SYNC_JOB={path}\0".encode()) if program(pid) in ("rsync", "rclone")]
         return []
 
     def clear(self, step: str) -> None:
@@ -206,7 +206,7 @@ def inside(directory: Path) -> list[int]:
     return found
 
 
-def name(pid: int) -> str:
+def program(pid: int) -> str:
     """The name of a process's program, or nothing if it has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()

@@ -105,7 +105,7 @@ def test_a_tree_is_replicated_and_what_changes_follows(end: End, source: Path) -
         (source / "link").symlink_to("file-0008.bin")
     own = checksums(at, [b"only here", os.fsencode(gone), b"dir-0/only here"])
     changing = listing(source)
-    second = end.copy(source, target).good()
+    second = end.copy(source, target, verify="all").good()
     assert checksums(at) == {**own, **wanted(end, source)}
     same_metadata(end, source, at, (b"only here", os.fsencode(gone)))
     assert (second.counts["new"], second.counts["changed"]) == (1, 3)
