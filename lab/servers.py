@@ -36,7 +36,7 @@ PubkeyAuthentication yes
 PermitRootLogin yes
 AllowUsers {user}
 UseDNS no
-KexAlgorithms curve25519-sha256
+KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org
 PrintMotd no
 X11Forwarding no
 AllowTcpForwarding no

@@ -16,6 +16,7 @@ from airflow.sdk.log import mask_secret
 
 from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent
 from fs_sync.lines import Lines
+from fs_sync.outcome import HANDED, end_handed
 
 if TYPE_CHECKING:
     from fs_sync.credentials import PlainConnection
@@ -155,6 +156,7 @@ class JobOperator(SSHOperator):
             and ti.xcom_pull(task_ids=f"{group}.transfer", map_indexes=index, key="error") is None
         ):
             # A tier that fails by itself says so; this one was marked failed, and whoever did that wants no other copy to begin.
+            end_handed(ti, f"{group}.transfer", index)
             raise Permanent("`transfer` of this route was ended by hand, so nothing more is copied. Clear it to go on where it can")
         self._refuse_faulty()
         return tuple(step for step in (plan, transfer) if isinstance(step, Mapping))
@@ -185,6 +187,7 @@ class JobOperator(SSHOperator):
         worker_bytes += self.watcher.bytes
         if answer is None:
             trigger = JobTrigger(conn_id=self.source.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
+            context["ti"].xcom_push(key=HANDED, value={"conn_id": self.source.conn_id, "job": self.job.to_dict()})
             self.defer(trigger=trigger, method_name="resume")
         said = records.parse(answer.results)
         error = steps.failure(answer, said)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 GROUP = "route"
+STEPS = ("plan", "transfer", "finish")
+# The XCom of a task that gave its job to the triggerer.
+HANDED = "handed"
 BAD = ("failed", "upstream_failed")
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ def judge(**context: Any) -> dict[str, str]:
     if states.get("routes") != "success":
         raise AirflowFailException("the routes could not be read, so nothing was copied; the log of task `routes` says why")
     names = [mapped["name"] for mapped in ti.xcom_pull(task_ids="routes") or []]
+    for index, step in product(range(len(names)), STEPS):
+        if states.get(f"{GROUP}.{step}_{index}") == "failed":
+            end_handed(ti, f"{GROUP}.{step}", index)
     found = verdicts(states, names)
     for one in found:
         log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else ""))
@@ -50,13 +57,33 @@ def judge(**context: Any) -> dict[str, str]:
     return {one.name: one.state for one in found}
 
 
+def end_handed(ti: Any, task_id: str, map_index: int) -> None:
+    """
+    End the job of a failed task that was on its way to the triggerer.
+
+    Marked failed in the second before the triggerer has it, a task is no one's: neither worker nor triggerer would end its job.
+    """
+    handed = ti.xcom_pull(task_ids=task_id, map_indexes=map_index, key=HANDED)
+    if not isinstance(handed, Mapping):
+        return
+    from fs_sync import hooks, watching
+    from fs_sync.errors import FsSyncError
+    from fs_sync.job import Job
+
+    try:
+        said = watching.kill(hooks.connection(handed["conn_id"]), Job.from_dict(handed["job"]))
+        log.info("%s of route %s: %s", task_id, map_index, said)
+    except FsSyncError as error:
+        log.warning("The job of %s could not be ended; it stops itself when nobody watches it any more: %s", task_id, error)
+
+
 def _states(ti: Any) -> Mapping[str, Any]:
     found: Mapping[str, Mapping[str, Any]] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
     return found.get(ti.run_id, {})
 
 
 def _verdict(states: Mapping[str, str | None], index: int, name: str) -> Verdict:
-    of = {step: states.get(f"{GROUP}.{step}_{index}", states.get(f"{GROUP}.{step}")) for step in ("plan", "transfer", "finish")}
+    of = {step: states.get(f"{GROUP}.{step}_{index}", states.get(f"{GROUP}.{step}")) for step in STEPS}
     for step in ("plan", "finish"):
         if of[step] in BAD:
             return Verdict(name, "failed", step)

@@ -58,10 +58,10 @@ class Run:
         return self
 
     def told(self) -> str:
-        """The states of all tasks and the logs of the bad ones, for a test that failed."""
+        """The states of all tasks and the ends of the logs of the bad ones, for a test that failed."""
         states = self.lab.rest.states(self.dag_id, self.id)
         logs = [self.lab.rest.log(self.dag_id, self.id, *key) for key, state in states.items() if state in ("failed", "up_for_retry")]
-        return "\n".join([str(states), *(log[-4000:] for log in logs)])
+        return "\n".join([str(states), *(log[-1500:] for log in logs)])
 
     def state(self, step: str, index: int = 0) -> str | None:
         return self.lab.rest.states(self.dag_id, self.id).get((f"route.{step}", index))

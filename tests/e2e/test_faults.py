@@ -18,6 +18,13 @@ def until_deferred(run: Run) -> None:
     run.reach("finish", "deferred")
 
 
+def until_looked_at(run: Run) -> None:
+    """Wait until somebody looks at the job, as a watch does again and again."""
+    lease = run.job("finish") / "lease"
+    before = lease.stat().st_mtime
+    until(lambda: lease.stat().st_mtime > before, "a look at the job", timeout=60)
+
+
 def unique_jobs(run: Run) -> None:
     """Every step ran in one job, started once."""
     names = [path.name for path in run.jobs()]
@@ -50,9 +57,8 @@ def test_a_killed_triggerer_is_replaced_and_the_same_job_goes_on(lab: Lab) -> No
         triggerer = airflow.processes.pop("triggerer")
         kill(triggerer.pid, *descendants(triggerer.pid))
         triggerer.wait()
-        lease = (run.job("finish") / "lease").stat().st_mtime
         airflow.start("triggerer")
-        until(lambda: (run.job("finish") / "lease").stat().st_mtime > lease, "a look at the job from the new triggerer", timeout=60)
+        until_looked_at(run)
         assert run.group("finish") == group
         assert run.state("finish") == "deferred"
     run.good()
@@ -63,28 +69,36 @@ def test_a_killed_triggerer_is_replaced_and_the_same_job_goes_on(lab: Lab) -> No
 
 
 def test_marked_failed_mid_transfer_leaves_no_process(lab: Lab) -> None:
-    """Running and deferred, in the tier ahead and in finish: neither host has a process of the job after ten seconds."""
-    place = lab.stage.place
-    lab.configure(WORKER, lab.route("mark-running", HUGE, bandwidth=SLOW))
-    lab.configure(TRIGGERER, lab.route("mark-deferred", BIG, bandwidth="100K"))
-    running, deferred = lab.trigger(WORKER), lab.trigger(TRIGGERER)
-    lab.begun("mark-running")
-    lab.begun("mark-deferred")
-    until_deferred(deferred)
-    steps: list[tuple[Run, str, str]] = [(running, "transfer", "mark-running"), (deferred, "finish", "mark-deferred")]
-    for run, step, _ in steps:
-        assert run.state(step) in ("running", "deferred")
+    """Running, just deferred, and watched by the triggerer: neither host has a process of the job after ten seconds."""
+    big = {"running": HUGE, "early": BIG, "deferred": BIG}
+    routes = {name: lab.route(f"mark-{name}", size, bandwidth="100K") for name, size in big.items()}
+    lab.configure(WORKER, routes["running"])
+    lab.configure(TRIGGERER, routes["early"], routes["deferred"])
+    runs = {"running": lab.trigger(WORKER), "deferred": lab.trigger(TRIGGERER, routes=["mark-deferred"])}
+    runs["early"] = lab.trigger(TRIGGERER, routes=["mark-early"])
+    steps = {"running": "transfer", "early": "finish", "deferred": "finish"}
+
+    def marked(name: str) -> None:
+        run, step = runs[name], steps[name]
         assert run.processes()
         run.mark_failed(step)
-    for run, step, name in steps:
-        until(lambda run=run: not run.processes(), f"end of {name} on the source", timeout=10)
-        until(lambda name=name: not inside(lab.target(name)), f"end of {name} on the target", timeout=10)
+        until(lambda: not run.processes(), f"end of {name} on the source", timeout=10)
+        until(lambda: not inside(lab.target(f"mark-{name}")), f"end of {name} on the target", timeout=10)
         assert run.state(step) == "failed"
-    until(lambda: not place.target.sessions(), "end of the sessions on the target", timeout=10)
-    for run, _, name in steps:
+
+    until_deferred(runs["early"])
+    marked("early")
+    until_deferred(runs["deferred"])
+    until_looked_at(runs["deferred"])
+    marked("deferred")
+    lab.begun("mark-running")
+    runs["running"].reach("transfer", "running")
+    marked("running")
+    until(lambda: not lab.stage.place.target.sessions(), "end of the sessions on the target", timeout=10)
+    for name, run in runs.items():
         assert run.wait() == "failed"
         assert not run.processes(), run.told()  # finish, which runs after a failed transfer, began no other copy
-        assert not (lab.target(name) / "big.bin").exists()
+        assert not (lab.target(f"mark-{name}") / "big.bin").exists()
 
 
 def test_a_job_killed_on_its_host_fails_soon_and_the_retry_mends_it(lab: Lab) -> None:

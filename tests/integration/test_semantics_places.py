@@ -25,6 +25,10 @@ def test_a_missing_source_is_named(end: End, tmp_path: Path) -> None:
     done = end.copy(tmp_path / "it's gone", target)
     assert done.exit == 101
     assert f"{tmp_path}/it's gone does not exist" in done.error
+    write(tmp_path / "file", b"file")
+    (tmp_path / "link").symlink_to("file")
+    done = end.copy(tmp_path / "link", target)
+    assert (done.exit, "symbolic link" in done.error) == (101, True)
     os.mkfifo(tmp_path / "pipe")
     done = end.copy(tmp_path / "pipe", target)
     assert (done.exit, "neither a directory nor a file" in done.error) == (101, True)
@@ -146,8 +150,23 @@ def test_the_source_may_not_lie_in_the_target(end: End, source: Path) -> None:
     write(source / "a" / "b", b"a")
     done = end.copy(source / "a", str(source))
     assert (done.exit, "lies inside the target path" in done.error) == (105, True), done.error
-    # Beside it is another place.
+    # Beside it is another place, and of one file's directory only the file takes part.
     end.copy(source / "a", str(source / "another")).good()
+    end.copy(source / "a" / "b", str(source / "a" / "below")).good()
+    assert checksums(source).keys() == {b"a/b", b"another/b", b"a/below/b"}
+    assert end.copy(source / "a" / "b", str(source / "a")).exit == 105
+
+
+@on(*ON_DISK)
+def test_what_stands_in_the_way_is_named(end: End, source: Path) -> None:
+    write(source / "a file", b"file")
+    write(source / "z", b"z")
+    target, at = end.fresh()
+    write(at / "a file" / "theirs", b"theirs")
+    done = end.copy(source, target)
+    assert done.exit == 109, f"{done.exit} {done.error}\n{done.log}"
+    assert done.records.failed == (("in-the-way-at-the-target", "a file"),)
+    assert checksums(at).keys() == {b"a file/theirs", b"z"}
 
 
 @needs_root
