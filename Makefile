@@ -9,7 +9,8 @@ UV := $(BIN)/uv
 HOST_PATH := $(PATH)
 # The environment's programs (rclone among them) come first for all that is started from here.
 export PATH := $(BIN):$(PATH)
-WORKERS ?= 2
+# Tests mostly wait for real servers, so more of them than cores run side by side.
+WORKERS ?= 4
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --constraint build/constraints.txt
 
 .PHONY: help venv system demo ui test lint types shellcheck format unit integration e2e lock wheel clean
