@@ -120,21 +120,20 @@ def test_a_tree_is_replicated_and_what_changes_follows(end: End, source: Path) -
 
 @on(*ENDS)
 def test_one_file_is_a_source(end: End, source: Path) -> None:
-    names = ("it's [one] *\\.bin", "café")
+    name = "it's [one] caf\u00e9*\\.bin"
     write(source / "beside", b"not this")
     (source / "below").mkdir()
-    for name in names:
-        target, at = end.fresh()
-        write(source / name, b"one", mode=0o640)
-        assert end.copy(source / name, target).good().counts["moved"] == 1
-        assert checksums(at).keys() == {os.fsencode(name)}
-        assert os.listdir(at) == [name]
-        if end.kind.backend == "rsync":
-            assert stat.S_IMODE((at / name).stat().st_mode) == 0o640
-        assert end.copy(source / name, target).good().records.nothing
-        write(source / name, b"two", mtime_ns=EPOCH + SECOND)
-        changed = end.copy(source / name, target, verify="all").good()
-        assert (at / name).read_bytes() == b"two", changed.log
+    target, at = end.fresh()
+    write(source / name, b"one", mode=0o640)
+    assert end.copy(source / name, target).good().counts["moved"] == 1
+    assert checksums(at).keys() == {os.fsencode(name)}
+    assert os.listdir(at) == [name]
+    if end.kind.backend == "rsync":
+        assert stat.S_IMODE((at / name).stat().st_mode) == 0o640
+    assert end.copy(source / name, target).good().records.nothing
+    write(source / name, b"two", mtime_ns=EPOCH + SECOND)
+    changed = end.copy(source / name, target, verify="all").good()
+    assert (at / name).read_bytes() == b"two", changed.log
 
 
 @on("rsync", "rclone", "minio")
