@@ -11,7 +11,7 @@ HOST_PATH := $(PATH)
 export PATH := $(BIN):$(PATH)
 # Tests mostly wait for real servers, so more of them than cores run side by side.
 WORKERS ?= 4
-COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --constraint build/constraints.txt
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --constraint build/constraints.txt
 
 .PHONY: help venv system demo ui test lint types shellcheck format unit integration e2e lock wheel clean
 

@@ -186,3 +186,8 @@ def ends(place: Place, sftp: Sshd | None = None, rsync: Sshd | None = None) -> d
     if rsync is not None:
         found["rsync-only"] = End("rsync-only", RSYNC, place, plain("rsyncd", ssh_connection(rsync)), rsync)
     return found
+
+
+def login(server: Sshd, **changes: Any) -> PlainConnection:
+    """A connection to a host of the lab, with parts of it changed."""
+    return plain("here", {**ssh_connection(server), **changes})
