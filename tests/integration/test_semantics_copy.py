@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from lab.place import read_only
 from lab.tree import AWKWARD, EPOCH, checksums, listing, make_tree, write
 from tests.integration.driver import BY_RSYNC, ENDS, End, needs_root, on, shown
@@ -217,3 +219,16 @@ def test_leftovers_of_ours_are_no_part_of_anything(end: End, source: Path) -> No
     assert (at / "dir" / "a").read_bytes() == b"a" * 5000
     assert done.counts["moved"] == 1
     assert end.copy(source, target).good().records.nothing
+
+
+@on(*BY_RSYNC)
+@pytest.mark.parametrize("name", ["#comment", ";comment", "-dash", " "])
+def test_a_name_that_looks_like_a_comment_is_copied_and_verified(end: End, source: Path, name: str) -> None:
+    """rsync takes a name that begins with # or ; for a comment in the lists that it is given."""
+    write(source / name, b"one", mtime_ns=EPOCH)
+    target, at = end.fresh()
+    end.copy(source / name, target).good()
+    assert (at / name).read_bytes() == b"one"
+    write(at / name, b"two", mtime_ns=EPOCH)
+    end.copy(source, target, verify="all").good()
+    assert (at / name).read_bytes() == b"one"
