@@ -141,6 +141,17 @@ def test_a_route_belongs_to_one_run(a_host: Host) -> None:
     assert a_host.watch(second).log == b"now\n"
 
 
+def test_a_run_cleared_as_a_whole_does_not_stand_in_its_own_way(a_host: Host) -> None:
+    """It reads its routes anew, so its jobs have another name; the route is still its own."""
+    first, second, other = a_job(), a_job(nonce="m", generation=1), a_job(run_id="two")
+    a_host.launch(first, "exit 120")
+    assert a_host.watch(first).exit == 120
+    a_host.launch(other)
+    assert a_host.watch(other).exit == 75
+    a_host.launch(second)
+    assert a_host.watch(second).exit == 0
+
+
 def test_the_owner_of_a_run_that_is_gone_is_stale(a_host: Host) -> None:
     first, second = a_job(), a_job(run_id="two")
     a_host.launch(first)
