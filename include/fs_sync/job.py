@@ -149,6 +149,7 @@ def launcher(job: Job, script: str, secrets: Mapping[str, str]) -> bytes:
         base=base,
         run=job.frame.run,
         name=job.name,
+        route=job.name.partition("-")[2].rpartition("-g")[0],
         key=job.frame.key,
         script=script.rstrip("\n"),
         wrapper=wrapper(job).rstrip("\n"),

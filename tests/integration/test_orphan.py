@@ -152,6 +152,17 @@ def test_a_run_cleared_as_a_whole_does_not_stand_in_its_own_way(a_host: Host) ->
     assert a_host.watch(second).exit == 0
 
 
+def test_a_job_whose_task_was_cleared_makes_way(a_host: Host) -> None:
+    first, other, again = a_job(), a_job(route="other", target_identity="h:22/y"), a_job(generation=1)
+    started(a_host, first, WAIT)
+    started(a_host, other, WAIT)
+    a_host.launch(again)
+    assert a_host.watch(again).exit == 0
+    assert a_host.look(first).exit == 143
+    assert a_host.look(other).state == "running"
+    a_host.kill(other)
+
+
 def test_the_owner_of_a_run_that_is_gone_is_stale(a_host: Host) -> None:
     first, second = a_job(), a_job(run_id="two")
     a_host.launch(first)
