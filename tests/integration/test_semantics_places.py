@@ -211,3 +211,33 @@ def test_a_failed_run_leaves_its_doubts_to_the_next(end: End, source: Path) -> N
     assert (at / "a").read_bytes() == b"right", done.log
     assert (at / "b").exists()
     assert end.copy(source, target).good().records.nothing
+
+
+@pytest.mark.parametrize("said", ["export LC_ALL=C.UTF-8", "export TMPDIR=/nonexistent"])
+def test_the_login_s_environment_is_no_matter_of_verification(ends: dict[str, End], source: Path, said: str) -> None:
+    """A locale at the target hides no name from the digests, and a source without room in /tmp does not pass for an empty one."""
+    end = ends["rsync"]
+    write(source / os.fsdecode(b"latin-\xe9"), b"content")
+    server = end.server if "LC_ALL" in said else end.place.source
+    assert server is not None
+    bashrc = server.home / ".bashrc"
+    before = bashrc.read_text()
+    bashrc.write_text(f"{said}\n{before}")
+    try:
+        made = end.copy(source, end.fresh()[0]).good()
+    finally:
+        bashrc.write_text(before)
+    assert (made.counts["moved"], made.equal, made.held) == (1, True, {})
+
+
+def test_a_link_at_the_target_leads_no_copy_out_of_it(ends: dict[str, End], source: Path, tmp_path: Path) -> None:
+    """Not even into the source itself."""
+    for name in ("rsync", "rclone"):
+        write(source / "d/f", b"the new one")
+        write(source / "other/f", b"mine")
+        target, at = ends[name].fresh()
+        at.mkdir()
+        (at / "d").symlink_to(source / "other")
+        made = ends[name].copy(source, target).good()
+        assert (source / "other/f").read_bytes() == b"mine"
+        assert made.held == ({"d": "link-to-a-directory-at-the-target"} if name == "rclone" else {})
