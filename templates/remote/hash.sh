@@ -4,6 +4,7 @@
 LC_ALL=C
 export LC_ALL
 IFS= read -r root
+case $root in -*) root=./$root ;; esac
 cd "$root" || exit 9
 command -v openssl >/dev/null 2>&1 || command -v sha256sum >/dev/null 2>&1 || { echo "neither openssl nor sha256sum is installed" >&2; exit 8; }
 dir=$(mktemp -d) || exit 8

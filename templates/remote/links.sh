@@ -4,6 +4,7 @@
 LC_ALL=C
 export LC_ALL
 IFS= read -r root
+case $root in -*) root=./$root ;; esac
 echo
 echo "fs-sync links"
 cd "$root" 2>/dev/null || exit 0

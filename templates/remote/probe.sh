@@ -2,6 +2,7 @@
 # One line for any login shell: so no single quotes here.
 # shellcheck disable=SC2064,SC2086,SC2209
 IFS= read -r dst
+case $dst in -*) dst=./$dst ;; esac
 echo
 echo "fs-sync shell"
 echo "host $(uname -n)"
