@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 WORKERS ?= 4
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --constraint build/constraints.txt
 
-.PHONY: help venv system demo ui test lint types shellcheck format unit integration e2e lock wheel clean
+.PHONY: help venv system demo ui up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,22 @@ demo: venv system ## Replicate a real tree through the three DAGs, change it, an
 ui: venv system ## Start the same lab and Airflow, print the address and login, and leave it running until Ctrl-C
 	@exec $(BIN)/python -m lab.ui
 
-test: lint types shellcheck unit integration e2e ## Everything: lint, types, shellcheck, unit, integration, e2e
+up: ## Start the stack of docker-compose.yml and wait until it is healthy
+	@sh docker/up.sh
+
+down: ## Stop the stack; its volumes stay (docker compose down -v drops them)
+	@docker compose down
+
+password: ## Print the password of the stack's user admin
+	@docker compose exec -T airflow-apiserver cat /secrets/admin_password && echo
+
+images: ## Build stand-ins of the stack's base images where there is no registry
+	@sh docker/offline/images
+
+engine: ## Install and start a Docker engine from Debian's packages (docker/offline/engine stop ends it)
+	@sh docker/offline/engine start
+
+test: lint types shellcheck unit integration e2e ## Everything that needs no Docker: lint, types, shellcheck, unit, integration, e2e
 
 lint: venv ## ruff
 	@$(BIN)/ruff check .
@@ -50,7 +65,7 @@ types: venv ## mypy, strict
 	@$(BIN)/mypy
 
 shellcheck: venv ## shellcheck on every script, and on the rendered templates (tests/unit)
-	@$(BIN)/shellcheck lab/*.sh .ci/run $(wildcard templates/remote/*.sh)
+	@$(BIN)/shellcheck lab/*.sh docker/*.sh docker/*/*.sh docker/offline/engine docker/offline/images .ci/run $(wildcard templates/remote/*.sh)
 
 format: venv ## Mend what ruff can
 	@$(BIN)/ruff check --fix .
@@ -65,13 +80,19 @@ integration: venv ## Tests against real sshd, rsync, rclone, S3
 
 e2e: venv ## Tests through a real scheduler
 	@sh lab/system.sh test
-	@$(BIN)/python -m pytest tests/e2e -q
+	@$(BIN)/python -m pytest tests/e2e -q --ignore tests/e2e/stack
+
+stack: venv ## Tests of the Compose stack on a Docker engine (REQUIRE_DOCKER=1: fail without one)
+	@sh lab/system.sh stack
+	@$(BIN)/python -m pytest tests/e2e/stack -q
 
 # celery 5.7 moved a name that Airflow's celery provider imports: its executor can't be loaded.
-lock: venv ## Make both requirement locks anew (hashes, no addresses)
+# One set of versions: what the stack's image runs is what all tests run.
+lock: venv ## Make the requirement locks anew (hashes, no addresses)
 	@mkdir -p build && echo 'celery<5.7' > build/constraints.txt
-	@$(COMPILE) --extra rclone pyproject.toml -o requirements.lock
-	@$(COMPILE) --all-extras --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --extra rclone --extra stack pyproject.toml -o docker/airflow/requirements.lock
+	@$(COMPILE) --extra rclone --constraint docker/airflow/requirements.lock pyproject.toml -o requirements.lock
+	@$(COMPILE) --extra rclone --extra dev --constraint docker/airflow/requirements.lock pyproject.toml -o requirements-dev.lock
 
 wheel: venv ## Build the wheel into dist/
 	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .

@@ -60,6 +60,11 @@ class Rest:
         """Return a run: state, start_date, end_date, duration and so on."""
         return self._call("GET", _run(dag_id, run_id))
 
+    def unfinished(self, dag_id: str) -> list[str]:
+        """Return the ids of a DAG's runs that are to begin or go on."""
+        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"state": ["queued", "running"]})["dag_runs"]
+        return [run["dag_run_id"] for run in runs]
+
     def wait(self, dag_id: str, run_id: str, timeout: float = 240) -> str:
         """Wait until a run has ended and return its state."""
 
@@ -140,6 +145,11 @@ class Rest:
         """Return the rendered fields of a task instance."""
         return dict(self.task(dag_id, run_id, task_id, map_index)["rendered_fields"])
 
+    def variable(self, key: str) -> str | None:
+        """Return a Variable's value, or None."""
+        response = self.client.get(f"/api/v2/variables/{key}")
+        return None if response.status_code == 404 else str(self._read(response)["value"])
+
     def set_variable(self, key: str, value: str) -> None:
         """Store a Variable, new or not."""
         body = {"key": key, "value": value, "description": None}
@@ -154,6 +164,11 @@ class Rest:
         if response.status_code != 404:
             self._read(response)
 
+    def pool(self, name: str) -> dict[str, Any]:
+        """Return how many slots a pool has and whether a deferred task holds one."""
+        found = self._call("GET", f"/api/v2/pools/{name}")
+        return {key: found[key] for key in ("slots", "include_deferred")}
+
     def set_connection(self, conn_id: str, fields: Mapping[str, Any]) -> None:
         """Store a connection, new or not."""
         body = {"connection_id": conn_id, **fields, "extra": json.dumps(fields.get("extra") or {})}
@@ -161,6 +176,15 @@ class Rest:
             self._call("POST", "/api/v2/connections", json=body)
         else:
             self._call("PATCH", f"/api/v2/connections/{conn_id}", json=body)
+
+    def connection(self, conn_id: str) -> dict[str, Any]:
+        """Return a connection as the UI shows it, its secrets masked."""
+        return self._call("GET", f"/api/v2/connections/{conn_id}")
+
+    def edit_connection(self, conn_id: str, **fields: Any) -> None:
+        """Change some fields of a connection and leave the others."""
+        body = {"connection_id": conn_id, "conn_type": self.connection(conn_id)["conn_type"], **fields}
+        self._call("PATCH", f"/api/v2/connections/{conn_id}", json=body, params={"update_mask": list(fields)})
 
     def delete_connection(self, conn_id: str) -> None:
         """Remove a connection; one that isn't there is no error."""

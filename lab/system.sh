@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the programs that the lab and the tests run and the system lacks.
-# Usage: lab/system.sh [demo|test]   (test also wants the shells and tools that only tests use)
+# Usage: lab/system.sh [venv|demo|test|stack]   (test also wants the shells and tools that only tests use, stack the browser)
 set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -33,6 +33,10 @@ if [ "${1:-demo}" = test ]; then
     need setfacl acl
     need getfattr attr
     need git git
+fi
+if [ "${1:-demo}" = stack ]; then
+    # Without an engine the tests of the stack are skipped, and need no browser.
+    docker info >/dev/null 2>&1 && need chromium chromium
 fi
 [ -n "$missing" ] || exit 0
 

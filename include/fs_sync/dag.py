@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 RETRIES = 3
 SOON = timedelta(seconds=5)
+# Where `transfer`, the task of much data, runs; without them it runs where all others do.
+LARGE_QUEUE, LARGE_POOL = "FS_SYNC_LARGE_QUEUE", "FS_SYNC_LARGE_POOL"
 
 # What a person must mend fails at once; what passes by itself is tried again, and at once where only the job was lost.
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -46,11 +49,14 @@ def replicate(
     doc: str | None = None,
     retry_delay: timedelta | None = None,
     defer_after: float = 30.0,
+    large_queue: str | None = None,
+    large_pool: str | None = None,
 ) -> DAG:
     """
     Given the backend (rsync or rclone) and the target's kind (ssh or s3), return the DAG that copies the routes of the Variable `dag_id`.
 
     `retry_delay` is Airflow's own default unless given; a job that runs longer than `defer_after` seconds gives its worker slot back.
+    `large_queue` and `large_pool` are those of `transfer`, from the environment unless given; empty is Airflow's own default.
     """
     kind = Kind(backend=backend, target=target)
     defaults: dict[str, Any] = {"retries": RETRIES, "retry_policy": RETRY_POLICY}
@@ -68,6 +74,7 @@ def replicate(
         doc_md=doc or DOC.format(backend=backend, where=WHERE[target], dag_id=dag_id),
     ) as dag:
         report = AssetAlias(f"fs-sync:{dag_id}")
+        large = {"queue": _either(large_queue, LARGE_QUEUE), "pool": _either(large_pool, LARGE_POOL)}
 
         def step(name: str, mapped: Any, **more: Any) -> JobOperator:
             return JobOperator(task_id=name, step=name, kind=kind, mapped=mapped, defer_after=defer_after, **more)
@@ -75,7 +82,7 @@ def replicate(
         @task_group(group_id=outcome.GROUP)
         def route(mapped: Any) -> None:
             plan = step("plan", mapped, outlets=[report])
-            transfer = step("transfer", mapped)
+            transfer = step("transfer", mapped, **{name: value for name, value in large.items() if value})
             # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
             finish = step("finish", mapped, outlets=[report], trigger_rule="all_done")
             plan >> transfer >> finish
@@ -94,6 +101,11 @@ def replicate(
         group = route.expand(mapped=read)
         [read, group] >> judged
     return dag
+
+
+def _either(given: str | None, name: str) -> str:
+    """What was given, else the environment's value of that name."""
+    return os.environ.get(name, "") if given is None else given
 
 
 def _param(default: object, **schema: Any) -> Param:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import selectors
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,17 @@ def connect(conn: PlainConnection, patience: float = logins.DROPPED_FOR) -> Iter
     try:
         yield Host(client, f"connection {conn.conn_id!r}, {conn.host}:{conn.port or 22}")
     finally:
-        client.close()
+        _leave(client)
+
+
+def _leave(client: paramiko.SSHClient) -> None:
+    """Log out. A socket that is closed while an answer is on its way would be an error in the host's own log."""
+    transport = client.get_transport()
+    if transport is not None and transport.is_active() and isinstance(transport.sock, socket.socket):
+        with contextlib.suppress(OSError):
+            transport.sock.shutdown(socket.SHUT_WR)
+            transport.join(PROBE)
+    client.close()
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk import Asset, AssetAlias
-from airflow.sdk.exceptions import AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
 from airflow.sdk.log import mask_secret
 
-from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent
+from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
 from fs_sync.lines import Lines
 from fs_sync.outcome import HANDED, end_handed
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fs_sync.route import Kind, Mapped
     from fs_sync.watching import Watcher
 
-# Airflow kills the process five seconds after on_kill began; what the host was told by then goes on there.
-KILL_WAIT = 8.0
+# A task in one of these states goes on, now or with its next try; any other one means that somebody ended or cleared it.
+GOES_ON = ("running", "deferred", "scheduled", "queued", "up_for_retry")
 SECRET_EXTRAS = ("private_key", "private_key_passphrase", "passphrase", "aws_secret_access_key", "aws_session_token")
 LAUNCHED = {
     "started": "The job was started",
@@ -52,6 +52,7 @@ class JobOperator(SSHOperator):
         self.defer_after = defer_after
         self.fault: FsSyncError | None = None
         self.watcher: Watcher | None = None
+        self.unwanted = False
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Resolve the route and set `command` to its script, so that "Rendered Template" shows what runs; it holds no secret."""
@@ -87,16 +88,42 @@ class JobOperator(SSHOperator):
             return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
 
     def on_kill(self) -> None:
+        """
+        Give the job up, or end it: Airflow calls this alike when a worker is shut down and when somebody marks the task or clears it.
+
+        In a thread, since what this interrupts may hold a lock that the question to the server needs, or a log line.
+        """
+        if self.watcher is not None:
+            threading.Thread(target=self._stop, args=(self.watcher,), daemon=True).start()
+
+    def _stop(self, watcher: Watcher) -> None:
+        """Tell the watcher to stop, and end the job first if nobody wants it; Airflow kills the process five seconds after on_kill."""
+        try:
+            if not self._goes_on():
+                self.unwanted = True
+                self._end()
+        finally:
+            watcher.stopping.set()
+
+    def _goes_on(self) -> bool:
+        """Ask the server for this task's state. If it does not answer, nobody can have marked the task: the job outlives Airflow."""
+        ti = self.ti
+        try:
+            found = ti.get_task_states(dag_id=ti.dag_id, map_index=ti.map_index, run_ids=[ti.run_id], task_ids=[self.task_id])
+        except Exception as error:
+            self.log.warning("The task was told to stop, and the server does not say why, so the job goes on: %s", error)
+            return True
+        state = found.get(ti.run_id, {}).get(f"{self.task_id}_{ti.map_index}")
+        return str(getattr(state, "value", state)) in GOES_ON
+
+    def _end(self) -> None:
         """End the job on the host, over a new connection: this may interrupt the one that watches at any point."""
-        if self.watcher is None:
-            return
         from fs_sync import watching
 
-        self.watcher.stopping.set()
-        # A thread, since what was interrupted may hold a lock that a log line needs.
-        killer = threading.Thread(target=watching.kill, args=(self.source, self.job), daemon=True)
-        killer.start()
-        killer.join(KILL_WAIT)
+        try:
+            self.log.info("%s", watching.kill(self.source, self.job))
+        except FsSyncError as error:
+            self.log.warning("The job could not be ended; it stops itself when nobody watches it any more: %s", error)
 
     def _prepare(self, ti: Any, mapped: Mapped) -> None:
         from fs_sync import credentials, form, hooks, job, scripts
@@ -104,6 +131,7 @@ class JobOperator(SSHOperator):
         if mapped.route is None or mapped.faults:
             raise ConfigError("\n".join((f"route {mapped.name!r} can't run:", *(f"  {fault}" for fault in mapped.faults))))
         route = self.route = form.apply_run(mapped.route, mapped.run)
+        self.ti = ti
         self.source = hooks.connection(route.source.conn)
         conn = hooks.connection(route.target.conn)
         _mask(*_secrets_of(self.source), *_secrets_of(conn))
@@ -136,27 +164,25 @@ class JobOperator(SSHOperator):
         if self.step == "plan":
             self._refuse_faulty()
             return ()
-        plan, transfer = (ti.xcom_pull(task_ids=f"{group}.{step}", map_indexes=index) for step in ("plan", "transfer"))
-        states = {}
-        if self.step == "finish":
-            found = ti.get_task_states(
-                dag_id=ti.dag_id, map_index=index, run_ids=[ti.run_id], task_ids=[f"{group}.plan", f"{group}.transfer"]
-            )
-            states = {key: str(getattr(state, "value", state)) for key, state in found.get(ti.run_id, {}).items()}
-        if states.get(f"{group}.plan_{index}") == "skipped":
+        tasks = {step: f"{group}.{step}" for step in ("plan", "transfer")}
+        found = ti.get_task_states(dag_id=ti.dag_id, map_index=index, run_ids=[ti.run_id], task_ids=list(tasks.values()))
+        said = {key: str(getattr(state, "value", state)) for key, state in found.get(ti.run_id, {}).items()}
+        states = {step: said.get(f"{task}_{index}") for step, task in tasks.items()}
+        # A step that did not succeed left nothing, and Airflow logs an error for each XCom that isn't there.
+        plan, transfer = (
+            ti.xcom_pull(task_ids=task, map_indexes=index) if states[step] == "success" else None for step, task in tasks.items()
+        )
+        if states["plan"] == "skipped":
             raise AirflowSkipException("plan was skipped, so the route is")
-        if not isinstance(plan, Mapping) or states.get(f"{group}.plan_{index}", "success") != "success":
+        if not isinstance(plan, Mapping):
             raise Permanent(
                 "`plan` of this route did not succeed, so nothing is copied; its log says why. Clear `plan` when that is mended"
             )
         if plan["over"] or (self.step == "transfer" and not plan["transfer"]):
             raise AirflowSkipException("there is nothing to do" if plan["over"] else "there is little to do: finish does it alone")
-        if (
-            states.get(f"{group}.transfer_{index}") == "failed"
-            and ti.xcom_pull(task_ids=f"{group}.transfer", map_indexes=index, key="error") is None
-        ):
+        if states["transfer"] == "failed" and ti.xcom_pull(task_ids=tasks["transfer"], map_indexes=index, key="error") is None:
             # A tier that fails by itself says so; this one was marked failed, and whoever did that wants no other copy to begin.
-            end_handed(ti, f"{group}.transfer", index)
+            end_handed(ti, tasks["transfer"], index)
             raise Permanent("`transfer` of this route was ended by hand, so nothing more is copied. Clear it to go on where it can")
         self._refuse_faulty()
         return tuple(step for step in (plan, transfer) if isinstance(step, Mapping))
@@ -167,9 +193,11 @@ class JobOperator(SSHOperator):
         try:
             yield
         except FsSyncError as error:
-            by_hand = self.watcher is not None and self.watcher.stopping.is_set()
-            if self.step == "transfer" and not by_hand:
+            if self.step == "transfer" and not self.unwanted:
                 ti.xcom_push(key="error", value=type(error).__name__)
+            raise
+        except AirflowTaskTimeout:  # an `execution_timeout` that the site sets, by a policy
+            self._end()
             raise
 
     def _refuse_faulty(self) -> None:
@@ -177,17 +205,22 @@ class JobOperator(SSHOperator):
             raise self.fault
 
     def _follow(self, context: Any, earlier: tuple[Mapping[str, Any], ...], lines: Lines, worker_bytes: int) -> Any:
-        """Watch the job, for `defer_after` seconds from here and then from the triggerer, and take its result."""
+        """Watch the job, for `defer_after` seconds from here, or until told to stop, and then from the triggerer; take its result."""
         from fs_sync import hooks, records, steps
         from fs_sync.trigger import JobTrigger
 
         assert self.watcher is not None  # noqa: S101
-        until = time.monotonic() + self.defer_after if hooks.deferrable(self.source) else None
+        deferrable = hooks.deferrable(self.source)
+        until = time.monotonic() + self.defer_after if deferrable else None
         answer = self.watcher.watch(self.job, lines, until)
         worker_bytes += self.watcher.bytes
+        if answer is None and self.unwanted:
+            raise Stopped("the task was ended or cleared, and its job on the host with it")
         if answer is None:
             trigger = JobTrigger(conn_id=self.source.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
             context["ti"].xcom_push(key=HANDED, value={"conn_id": self.source.conn_id, "job": self.job.to_dict()})
+            if not deferrable:
+                raise Stopped("the task was told to stop; its job on the host goes on, and the next try attaches to it")
             self.defer(trigger=trigger, method_name="resume")
         said = records.parse(answer.results)
         error = steps.failure(answer, said)

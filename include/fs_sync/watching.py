@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fs_sync.errors import ConnectionFailed, Stopped
+from fs_sync.errors import ConnectionFailed
 from fs_sync.lines import Lines
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Watcher:
         """
         Log the job's lines until it ends; return its last answer, or None if it still ran at `until` (of time.monotonic).
 
-        Raise Stopped when `stopping` is set, ConnectionFailed when the host stays away.
+        None also when `stopping` is set. Raise ConnectionFailed when the host stays away.
         """
         lost: float | None = None
         pause = 1.0
@@ -67,15 +67,16 @@ class Watcher:
                 if time.monotonic() - lost > PATIENCE:
                     raise
                 self.say(f"The connection is lost, the job is not: it is looked for again in {pause:.0f} s ({error})")
-                self._rest(pause)
+                if self.stopping.wait(pause):
+                    return None
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             if answer.ended:
                 return answer
-            if until is not None and time.monotonic() >= until:
+            if self.stopping.is_set() or (until is not None and time.monotonic() >= until):
                 return None
             if lines.offset == answer.offset:  # nothing new, or no whole line yet
-                self._rest(POLL)
+                self.stopping.wait(POLL)
 
     def _look(self, job: Job, lines: Lines) -> Answer:
         if self._watch is None:
@@ -84,10 +85,6 @@ class Watcher:
         for line in lines.feed(answer.offset, answer.log, last=answer.ended):
             self.say(line)
         return answer
-
-    def _rest(self, seconds: float) -> None:
-        if self.stopping.wait(seconds):
-            raise Stopped("the task was told to stop; its job on the host was ended")
 
     def _connected(self) -> Host:
         from fs_sync import hosts

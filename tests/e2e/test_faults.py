@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+from pathlib import Path
 
 from lab.processes import descendants, kill, until
 from tests.e2e.conftest import MEBI, TRIGGERER, WORKER, Lab, Run, frozen, inside, kill_job
@@ -23,6 +26,17 @@ def until_looked_at(run: Run) -> None:
     lease = run.job("finish") / "lease"
     before = lease.stat().st_mtime
     until(lambda: lease.stat().st_mtime > before, "a look at the job", timeout=60)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
+def tell_to_stop(lab: Lab, name: str) -> None:
+    """Tell one of Airflow's processes and its group to stop, as `docker compose stop` does, and wait for its end."""
+    process = lab.stage.airflow.processes.pop(name)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 0
 
 
 def unique_jobs(run: Run) -> None:
@@ -47,13 +61,18 @@ def test_a_killed_task_is_tried_again_and_attaches_to_its_job(lab: Lab) -> None:
     unique_jobs(run)
 
 
-def test_a_killed_triggerer_is_replaced_and_the_same_job_goes_on(lab: Lab) -> None:
+def test_a_triggerer_that_stops_or_is_killed_leaves_the_job_to_the_next_one(lab: Lab) -> None:
     airflow = lab.stage.airflow
-    lab.configure(TRIGGERER, lab.route("triggerer-killed", BIG, bandwidth=SLOW))
+    lab.configure(TRIGGERER, lab.route("triggerer-gone", BIG, bandwidth=SLOW))
     run = lab.trigger(TRIGGERER)
     with frozen(run):
         until_deferred(run)
+        until_looked_at(run)
         group = run.group("finish")
+        tell_to_stop(lab, "triggerer")
+        assert run.processes()
+        airflow.start("triggerer")
+        until_looked_at(run)
         triggerer = airflow.processes.pop("triggerer")
         kill(triggerer.pid, *descendants(triggerer.pid))
         triggerer.wait()
@@ -64,8 +83,37 @@ def test_a_killed_triggerer_is_replaced_and_the_same_job_goes_on(lab: Lab) -> No
     run.good()
     assert run.group("finish") == group
     assert run.tries("finish") == 1
-    assert lab.same("triggerer-killed")
+    assert lab.same("triggerer-gone")
     unique_jobs(run)
+
+
+def test_a_task_told_to_stop_hands_its_job_to_the_triggerer(lab: Lab) -> None:
+    """By a worker's cold shutdown, which tells the task's supervisor, and by a scheduler that is stopped with all that it started."""
+    names = ("task-stopped", "scheduler-stopped")
+    runs = []
+    for name in names:
+        lab.configure(WORKER, lab.route(name, BIG, bandwidth=SLOW))
+        runs.append(lab.trigger(WORKER))
+        runs[-1].reach("finish", "running")
+    with frozen(*runs):
+        groups = [run.group("finish") for run in runs]
+        task = runs[0].task("finish")["pid"]
+        supervisor = parent(task)
+        for pid in (supervisor, task):  # as systemd does, so that the task is told twice
+            os.kill(pid, signal.SIGTERM)
+        until_deferred(runs[0])
+        tell_to_stop(lab, "scheduler")
+        until_deferred(runs[1])
+        lab.stage.airflow.start("scheduler")
+        for run, group in zip(runs, groups, strict=True):
+            until_looked_at(run)
+            assert run.group("finish") == group
+    for run, group, name in zip(runs, groups, names, strict=True):
+        run.good()
+        assert run.group("finish") == group
+        assert run.tries("finish") == 1
+        assert lab.same(name)
+        unique_jobs(run)
 
 
 def test_marked_failed_mid_transfer_leaves_no_process(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,18 +34,19 @@ print(json.dumps({"errors": bag.import_errors, "heavy": [name for name in ("asyn
 """
 
 
-@pytest.fixture(scope="module")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    import json
-
-    home = tmp_path_factory.mktemp("airflow")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
-    environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+def parse(home: Path, dags: Path, **more: str) -> dict:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "FS_SYNC"))}
+    environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR", **more}
     done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(DAGS)], env=environment, cwd=home, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", PARSE, str(dags)], env=environment, cwd=home, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    return parse(tmp_path_factory.mktemp("airflow"), DAGS)
 
 
 def test_files_import_and_read_nothing(parsed: dict) -> None:
@@ -81,6 +83,28 @@ def test_shape(parsed: dict, dag_id: str) -> None:
     assert {name: task["retries"] for name, task in tasks.items()} == {**dict.fromkeys(tasks, 3), "outcome": 0}
     assert {(task["queue"], task["pool"]) for task in tasks.values()} == {("default", "default_pool")}
     assert tasks["route.plan"]["fields"] == ["command"]
+
+
+def test_transfer_runs_on_the_queue_and_pool_of_the_environment_or_of_the_file(tmp_path: Path) -> None:
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    calls = {
+        "environment": "",
+        "given": ", large_queue='q', large_pool='p'",
+        "plain": ", large_queue='', large_pool=''",
+    }
+    text = "from fs_sync.dag import replicate  # an Airflow dag\n"
+    text += "".join(f"replicate({name!r}, backend='rsync', target='ssh'{more})\n" for name, more in calls.items())
+    (dags / "more.py").write_text(text)
+    found = parse(tmp_path, dags, FS_SYNC_LARGE_QUEUE="large_files", FS_SYNC_LARGE_POOL="large")
+    assert found["errors"] == {}
+    places = {
+        name: {
+            task: (of["queue"], of["pool"]) for task, of in dag["tasks"].items() if (of["queue"], of["pool"]) != ("default", "default_pool")
+        }
+        for name, dag in found["dags"].items()
+    }
+    assert places == {"environment": {"route.transfer": ("large_files", "large")}, "given": {"route.transfer": ("q", "p")}, "plain": {}}
 
 
 def test_a_file_is_thin() -> None:
