@@ -60,10 +60,15 @@ class Rest:
         """Return a run: state, start_date, end_date, duration and so on."""
         return self._call("GET", _run(dag_id, run_id))
 
+    def runs(self, dag_id: str, *states: str) -> list[dict[str, Any]]:
+        """Return the newest runs of a DAG, all or those in one of the states."""
+        parameters = {"limit": 100, "order_by": "-run_after", **({"state": list(states)} if states else {})}
+        found: list[dict[str, Any]] = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=parameters)["dag_runs"]
+        return found
+
     def unfinished(self, dag_id: str) -> list[str]:
         """Return the ids of a DAG's runs that are to begin or go on."""
-        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"state": ["queued", "running"]})["dag_runs"]
-        return [run["dag_run_id"] for run in runs]
+        return [run["dag_run_id"] for run in self.runs(dag_id, "queued", "running")]
 
     def wait(self, dag_id: str, run_id: str, timeout: float = 240) -> str:
         """Wait until a run has ended and return its state."""

@@ -49,7 +49,7 @@ CHECKSUMS = "cd {path} && find . -name .fs-sync -prune -o -type f -print0 | xarg
 def run(*argv: str, check: bool = True, timeout: float = PATIENCE, **arguments: Any) -> subprocess.CompletedProcess[str]:
     """Run a command, its output kept. Raise RuntimeError, with all that it said, if it fails."""
     arguments = {"stdin": subprocess.DEVNULL, **arguments} if "input" not in arguments else arguments
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, **arguments)
+    done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout, **arguments)
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
     return done

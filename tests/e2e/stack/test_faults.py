@@ -40,11 +40,12 @@ def test_more_workers_in_the_middle_of_a_run(stack: Stack) -> None:
         workers = {container["Id"][:12]: container for container in stack.containers("worker")}
         assert len(workers) == 3
         assert all(container["State"]["Health"]["Status"] == "healthy" for container in workers.values())
-        stack.configure(RCLONE, stack.route("scaled-too", dag_id=RCLONE))
+        # Enough to do for three at once.
+        stack.configure(RCLONE, *(stack.route(f"scaled-too-{number}", dag_id=RCLONE) for number in range(6)))
         took: set[str] = set()
 
         def all_three() -> bool:
-            other = stack.trigger(RCLONE, "scaled-too").good()
+            other = stack.trigger(RCLONE).good()
             took.update(task["hostname"] for task in stack.rest.tasks(RCLONE, other.id))
             return set(workers) <= took
 

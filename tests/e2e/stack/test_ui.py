@@ -180,11 +180,11 @@ def test_a_run_is_started_by_the_form_and_followed_to_its_report(stack: Stack) -
 
 def test_progress_and_report_in_one_log(stack: Stack) -> None:
     """Too little for `transfer`, so that `finish` copies alone: the picture of the README."""
-    run = stack.begin("photos-of-june", 40 * MEBI, bandwidth="8M").good()
+    run = stack.begin("albums", 40 * MEBI, bandwidth="8M").good()
     with ui(stack, "log") as seen:
         seen.open_run(run)
         expect(seen.task("route.transfer")).to_contain_text("Skipped")
-        seen.open_log("route.finish", "photos-of-june")
+        seen.open_log("route.finish", "albums")
         seen.sees(re.compile(r"^progress \d+% "), re.compile("both ends equal$"))
         seen.keep("log")
 
