@@ -36,9 +36,9 @@ numbers = itertools.count()
 
 # The tools that copy for one step of one route, once some bytes have gone over.
 COPYING = """
-grep -qs '^progress ' "$HOME"/.fs-sync/runs/*/{step}-{name}-*/log || exit 0
+grep -qs '^progress ' "$HOME"/.fs-sync/runs/*/{step}-{name}-????????-g*/log || exit 0
 for process in /proc/[0-9]*; do
-  grep -qsz '^FS_SYNC_JOB=.*/{step}-{name}-' "$process/environ" || continue
+  grep -qsz '^FS_SYNC_JOB=.*/{step}-{name}-[^-]*-g[0-9]*$' "$process/environ" || continue
   case $(cat "$process/comm") in rsync | rclone) echo "${{process#/proc/}}" ;; esac
 done
 """
@@ -312,17 +312,17 @@ class Run:
 
     def jobs(self) -> list[str]:
         """The names of the jobs of this route on the source, one for each time that a step was started."""
-        return self.stack.sh("source", f"cd ~/.fs-sync/runs && ls -d -- */*-{self.name}-*-g[0-9]* || :").split()
+        return self.stack.sh("source", f"cd ~/.fs-sync/runs && ls -d -- */*-{self.name}-????????-g* || :").split()
 
     def group(self, step: str) -> str:
         """Which processes a step's job is made of: its process group and when it began."""
-        return self.stack.sh("source", f"cat ~/.fs-sync/runs/*/{step}-{self.name}-*-g0/pgid").strip()
+        return self.stack.sh("source", f"cat ~/.fs-sync/runs/*/{step}-{self.name}-????????-g0/pgid").strip()
 
     def until_looked_at(self, step: str) -> None:
         """Wait until somebody looks at the step's job, as a watch does again and again."""
 
         def lease() -> str:
-            return self.stack.sh("source", f"stat -c %y ~/.fs-sync/runs/*/{step}-{self.name}-*-g0/lease")
+            return self.stack.sh("source", f"stat -c %y ~/.fs-sync/runs/*/{step}-{self.name}-????????-g0/lease")
 
         before = lease()
         until(lambda: lease() != before, f"a look at the job of {self.name}", timeout=180, every=0.5)
@@ -341,7 +341,7 @@ class Run:
     def started_once(self) -> bool:
         """Whether each step was one job, never started again."""
         steps = [job.rpartition("/")[2].partition("-")[0] for job in self.jobs()]
-        again = self.stack.sh("source", f"ls -d ~/.fs-sync/runs/*/*-{self.name}-*-g[0-9]*/try-* 2>/dev/null || :")
+        again = self.stack.sh("source", f"ls -d ~/.fs-sync/runs/*/*-{self.name}-????????-g*/try-* 2>/dev/null || :")
         return bool(steps) and len(steps) == len(set(steps)) and not again
 
 
