@@ -55,7 +55,7 @@ images: ## Build stand-ins of the stack's base images where there is no registry
 engine: ## Install and start a Docker engine from Debian's packages (docker/offline/engine stop ends it)
 	@sh docker/offline/engine start
 
-test: lint types shellcheck unit integration e2e ## Everything that needs no Docker: lint, types, shellcheck, unit, integration, e2e
+test: lint types shellcheck unit integration e2e stack ## Everything: lint, types, shellcheck, unit, integration, e2e, stack
 
 lint: venv ## ruff
 	@$(BIN)/ruff check .
@@ -84,7 +84,7 @@ e2e: venv ## Tests through a real scheduler
 
 stack: venv ## Tests of the Compose stack on a Docker engine (REQUIRE_DOCKER=1: fail without one)
 	@sh lab/system.sh stack
-	@$(BIN)/python -m pytest tests/e2e/stack -q
+	@$(BIN)/python -m pytest tests/e2e/stack -q -rs
 
 # celery 5.7 moved a name that Airflow's celery provider imports: its executor can't be loaded.
 # One set of versions: what the stack's image runs is what all tests run.

@@ -151,7 +151,13 @@ def _settings(home: Path, port: int, dags: Path, schedule: bool) -> dict[str, st
             "max_active_tasks_per_dag": 16,
         },
         "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
-        "api": {"host": "127.0.0.1", "port": port, "base_url": f"http://127.0.0.1:{port}", "secret_key": secrets.token_hex(32)},
+        "api": {
+            "host": "127.0.0.1",
+            "port": port,
+            "base_url": f"http://127.0.0.1:{port}",
+            "secret_key": secrets.token_hex(32),
+            "default_wrap": True,
+        },
         "api_auth": {"jwt_secret": secrets.token_hex(64)},
         "scheduler": {
             "scheduler_idle_sleep_time": 0.2,

@@ -48,8 +48,8 @@ for month in 1 2 3; do
     mkdir -p reports/2026
     seq -f "$month,%07.0f,row" 50000 >"reports/2026/0$month.csv"
 done
-# A cipher's stream over zeros: the same bytes everywhere, and no smaller when compressed.
-head -c 20000000 /dev/zero | openssl enc -aes-128-ctr -K "$ZERO" -iv "$ZERO" -out big.bin
+# Large enough for the step `transfer`. A cipher's stream over zeros: the same bytes everywhere, and no smaller when compressed.
+head -c 80000000 /dev/zero | openssl enc -aes-128-ctr -K "$ZERO" -iv "$ZERO" -out big.bin
 ln -s 'read me.txt' link
 find . -exec touch -h -d '2026-01-02 03:04:05 UTC' {} +
 

@@ -42,7 +42,7 @@ def run_params() -> dict[str, dict[str, object]]:
             "default": [],
             "title": "Routes",
             "description": "Names of the routes to copy, one a line; none means all",
-            "type": "array",
+            "type": ["null", "array"],
             "items": {"type": "string"},
         },
         "dry_run": {
@@ -54,9 +54,10 @@ def run_params() -> dict[str, dict[str, object]]:
         "verify": {
             "default": None,
             "title": "Verify",
-            "description": "How to prove the copy; empty means as each route says",
+            "description": "How to prove the copy",
             "type": ["null", "string"],
             "enum": [None, *VERIFY],
+            "values_display": {"null": "as each route says"},
         },
         "bandwidth": {
             "default": None,

@@ -189,9 +189,11 @@ def started(docker_services: Services, docker_compose_project_name: str, port: i
 
 @pytest.fixture
 def stack(started: Stack) -> Iterator[Stack]:
-    """The running stack; the DAGs' own Variables are put back after each test."""
+    """The running stack. After each test the DAGs' own Variables are put back, and no container has ended by itself or lacked memory."""
     variables = {dag_id: started.rest.variable(dag_id) for dag_id in DAGS}
     yield started
+    ended = [container["Name"] for container in started.containers() if container["RestartCount"] or container["State"]["OOMKilled"]]
+    assert ended == []
     for dag_id, value in variables.items():
         if value is not None and started.rest.variable(dag_id) != value:
             started.rest.set_variable(dag_id, value)
