@@ -48,8 +48,12 @@ def judge(**context: Any) -> dict[str, str]:
         if states.get(f"{GROUP}.{step}_{index}") == "failed":
             end_handed(ti, f"{GROUP}.{step}", index)
     found = verdicts(states, names)
-    for one in found:
-        log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else ""))
+    for index, one in enumerate(found):
+        said = _told(ti, states, index)
+        if one.state == "ok" and said:
+            log.info("%s", said)
+        else:
+            log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else "") + (f"; {said}" if said else ""))
     failed = [one for one in found if one.state == "failed"]
     if failed:
         which = ", ".join(f"{one.name} (in {one.task})" for one in failed)
@@ -75,6 +79,18 @@ def end_handed(ti: Any, task_id: str, map_index: int) -> None:
         log.info("%s of route %s: %s", task_id, map_index, said)
     except FsSyncError as error:
         log.warning("The job of %s could not be ended; it stops itself when nobody watches it any more: %s", task_id, error)
+
+
+def _told(ti: Any, states: Mapping[str, str | None], index: int) -> str:
+    """The line that the last step of a route ended with, from its report; nothing if it left none."""
+    from fs_sync.report import Report, summary
+
+    found = None
+    if states.get(f"{GROUP}.finish_{index}") == "success":
+        found = ti.xcom_pull(task_ids=f"{GROUP}.finish", map_indexes=index)
+    elif states.get(f"{GROUP}.plan_{index}") == "success":
+        found = (ti.xcom_pull(task_ids=f"{GROUP}.plan", map_indexes=index) or {}).get("report")
+    return summary(Report(**found)) if isinstance(found, Mapping) else ""
 
 
 def _states(ti: Any) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import time
 
@@ -81,6 +82,7 @@ def test_an_up_to_date_route_is_one_job(lab: Lab, capsys: pytest.CaptureFixture[
         assert [path.name.partition("-")[0] for path in run.jobs()] == ["plan"]
         assert (run.state("plan"), run.state("transfer"), run.state("finish")) == ("success", "skipped", "skipped")
         assert run.report()["state"] == "nothing to do"
+        assert re.search(r"tree: nothing to do, \d+ files up to date", run.log_of("outcome"))
     one = time.monotonic()
     lab.trigger(RSYNC).good()
     with capsys.disabled():
@@ -101,6 +103,7 @@ def test_the_report_is_an_event_a_table_and_the_script_is_shown(lab: Lab) -> Non
     assert names[:6] == ["route", "backend", "state", "files", "bytes", "time"]
     assert "1 new" in table
     assert "digests  equal" in table
+    assert table.splitlines()[-1] in run.log_of("outcome")
     script = lab.rest.rendered(MINIO, run.id, "route.finish", 0)["command"]
     assert "tool_copy" in script
     assert str(lab.stage.source) in script

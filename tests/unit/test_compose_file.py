@@ -32,7 +32,7 @@ def test_without_env_the_same_versions_and_ports_are_taken() -> None:
 def test_every_version_is_pinned_to_what_the_locks_say() -> None:
     images = {service["image"] for service in SERVICES.values()}
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert {f"fs-sync-airflow:{version}", f"fs-sync-host:{version}"} <= images
+    assert {f"${{COMPOSE_PROJECT_NAME}}-airflow:{version}", f"${{COMPOSE_PROJECT_NAME}}-host:{version}"} <= images
     assert not [image for image in images if image.endswith(":latest") or ":" not in image]
     assert not [image for image in images if image.startswith("minio/")], "Docker Hub's was removed"
     for lock in ("requirements.lock", "docker/airflow/requirements.lock"):

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,10 @@ LOGS = REPOSITORY / "build" / "stack"
 USER = "admin"
 SOURCE, TARGET, STORE = "sftp_source_conn", "sftp_target_conn", "s3_target_conn"
 BUCKET = "replica"
+VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+# The tests' own build of the images; each copy of the stack has its own too, from the same cache.
+BUILT = "fs-sync-e2e"
+HOST_IMAGE = f"{BUILT}-host:{VERSION}"
 ONE_SHOTS = frozenset({"secrets", "airflow-init", "demo-init"})
 HOSTS = frozenset({"source", "target", "minio"})
 MEBI = 1024 * 1024
@@ -58,6 +63,12 @@ def run(*argv: str, check: bool = True, timeout: float = PATIENCE, **arguments: 
 def docker(*argv: str, **arguments: Any) -> str:
     """Run docker and return what it printed."""
     return run("docker", *argv, **arguments).stdout
+
+
+def forget_images(project: str) -> None:
+    """Remove the images that compose has built for a project; what others use of their layers stays."""
+    for image in set(docker("image", "ls", "-q", "--filter", f"label=com.docker.compose.project={project}").split()):
+        docker("rmi", "-f", image)
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
@@ -99,6 +110,11 @@ class Stack:
     def down(self, *argv: str) -> None:
         self.run("down", *argv)
         self.client = None
+
+    def forget(self) -> None:
+        """Remove all that was made of it, its images too."""
+        self.run("down", "-v", "-t", "0", check=False)
+        forget_images(self.project)
 
     @property
     def rest(self) -> Rest:
@@ -166,9 +182,7 @@ class Stack:
             short = volume.removeprefix(f"{self.project}_")
             if not short.startswith("secrets"):
                 continue
-            printed = docker(
-                "run", "--rm", "-u", "0", "-v", f"{volume}:/kept:ro", "--entrypoint", "sh", "fs-sync-host:0.1.0", "-euc", script
-            )
+            printed = docker("run", "--rm", "-u", "0", "-v", f"{volume}:/kept:ro", "--entrypoint", "sh", HOST_IMAGE, "-euc", script)
             for line in printed.splitlines():
                 name, _, text = line.partition(" ")
                 found[f"{short}/{name}"] = _plain(text)

@@ -17,7 +17,7 @@ from pytest_docker.plugin import Services
 
 from lab.airflow import REPOSITORY
 from lab.processes import free_port
-from tests.e2e.stack.compose import DAGS, FILE, Stack, clean, docker, run
+from tests.e2e.stack.compose import BUILT, DAGS, FILE, Stack, clean, docker, forget_images, run
 
 HERE = Path(__file__).parent
 # First what must see a stack that nobody has harmed yet, last what harms it.
@@ -78,7 +78,7 @@ def engine() -> str:
 
 
 @pytest.fixture(scope="session")
-def images(engine: str, tell: Callable[[str], None]) -> None:
+def images(engine: str, docker_compose_project_name: str, tell: Callable[[str], None]) -> Iterator[None]:
     """All images: the bases from here, from a registry, or made here as stand-ins; then what compose builds."""
     missing = [image for image in bases() if not present(image)]
     for image in missing:
@@ -94,7 +94,10 @@ def images(engine: str, tell: Callable[[str], None]) -> None:
             assert made.returncode == 0, "docker/offline/images could not make them; its own words stand above"
             break
     tell("building the images of the stack")
-    run("docker", "compose", "-f", str(FILE), "build", cwd=REPOSITORY, env=clean({}), timeout=3600)
+    run("docker", "compose", "-p", BUILT, "-f", str(FILE), "build", cwd=REPOSITORY, env=clean({}), timeout=3600)
+    yield
+    for project in {BUILT, docker_compose_project_name} - {(running() or [""])[0]}:
+        forget_images(project)
 
 
 def bases() -> list[str]:
@@ -103,12 +106,9 @@ def bases() -> list[str]:
     services = json.loads(
         run("docker", "compose", *profiles, "-f", str(FILE), "config", "--format", "json", cwd=REPOSITORY, env=clean({})).stdout
     )
-    found = set()
-    for service in services["services"].values():
-        build = service.get("build")
-        if not build:
-            found.add(service["image"])
-            continue
+    made = {service["image"]: service["build"] for service in services["services"].values() if service.get("build")}
+    found = {service["image"] for service in services["services"].values()} - set(made)
+    for build in made.values():
         text = (Path(build["context"]) / build["dockerfile"]).read_text()
         defaults = dict(re.findall(r"^ARG\s+(\w+)=(\S+)", text, re.M))
         given = {**defaults, **build.get("args", {})}

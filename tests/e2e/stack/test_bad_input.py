@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from lab.airflow import REPOSITORY
-from tests.e2e.stack.compose import Stack, docker, run
+from tests.e2e.stack.compose import HOST_IMAGE, Stack, docker, run
 
-HOST = "fs-sync-host:0.1.0"
 MEND_UID = "set AIRFLOW_UID=50000 in .env"
 DROP = "docker compose down -v"
 # By the name of the case: the environment, files that volumes hold already, and what the line must say.
@@ -44,7 +43,7 @@ def fresh(images: None, request: pytest.FixtureRequest) -> Iterator[Stack]:
     try:
         yield made
     finally:
-        made.run("down", "-v", "-t", "0", check=False)
+        made.forget()
         assert made.left() == ""
 
 
@@ -66,7 +65,9 @@ def put(stack: Stack, files: Mapping[str, str]) -> None:
         full = f"{stack.project}_{volume}"
         labels = (f"com.docker.compose.project={stack.project}", f"com.docker.compose.volume={volume}")
         docker("volume", "create", *(word for label in labels for word in ("--label", label)), full)
-        docker("run", "--rm", "-i", "-u", "0", "-v", f"{full}:/kept", "--entrypoint", "sh", HOST, "-c", f"cat >/kept/{name}", input=text)
+        docker(
+            "run", "--rm", "-i", "-u", "0", "-v", f"{full}:/kept", "--entrypoint", "sh", HOST_IMAGE, "-c", f"cat >/kept/{name}", input=text
+        )
 
 
 @pytest.mark.parametrize("case", CASES)

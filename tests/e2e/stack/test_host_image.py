@@ -19,9 +19,8 @@ import paramiko
 import pytest
 
 from lab.processes import until
-from tests.e2e.stack.compose import docker, run
+from tests.e2e.stack.compose import HOST_IMAGE, docker, run
 
-IMAGE = "fs-sync-host:0.1.0"
 KEY, LOGINS, PASSWORD_FILE = "/secrets/ssh_host_ed25519_key", "/secrets/authorized_keys", "/secrets/password"
 TOOLS = ("rsync", "rclone", "ssh", "inotifywait", "flock", "setsid", "sha256sum", "getfacl", "getfattr", "openssl")
 # What a host can do without: the stack may take it away.
@@ -101,7 +100,22 @@ class Bench:
         with tarfile.open(fileobj=data, mode="w") as tar:
             for name, path in (files or {}).items():
                 tar.add(path, name)
-        argv = ["docker", "run", "--rm", "-i", "--user", "root", "--network", "none", "-v", f"{volume}:{at}", IMAGE, "sh", "-euc", script]
+        argv = [
+            "docker",
+            "run",
+            "--rm",
+            "-i",
+            "--user",
+            "root",
+            "--network",
+            "none",
+            "-v",
+            f"{volume}:{at}",
+            HOST_IMAGE,
+            "sh",
+            "-euc",
+            script,
+        ]
         subprocess.run(argv, input=data.getvalue(), check=True, capture_output=True, timeout=120)
 
     def options(self, volume: str | None, *options: str) -> tuple[str, ...]:
@@ -112,7 +126,7 @@ class Bench:
     def host(self, volume: str, *options: str) -> Iterator[Host]:
         """A running host, until the end of the block."""
         name = f"{self.prefix}-{secrets.token_hex(4)}"
-        docker("run", "-d", "--name", name, "-p", "127.0.0.1::2222", *self.options(volume, *options), IMAGE)
+        docker("run", "-d", "--name", name, "-p", "127.0.0.1::2222", *self.options(volume, *options), HOST_IMAGE)
         try:
             yield self.reach(name)
         finally:
@@ -136,7 +150,7 @@ class Bench:
 
     def refusal(self, volume: str | None, *options: str) -> str:
         """What a host says that does not start: one line, on standard error alone."""
-        done = run("docker", "run", "--rm", *self.options(volume, *options), IMAGE, check=False, timeout=60)
+        done = run("docker", "run", "--rm", *self.options(volume, *options), HOST_IMAGE, check=False, timeout=60)
         assert done.returncode == 1, done
         assert not done.stdout
         assert done.stderr.count("\n") == 1, done.stderr
@@ -279,12 +293,12 @@ def test_what_a_job_leaves_is_reaped(host: Host) -> None:
 
 
 def test_the_health_check_tells_a_host_that_listens(bench: Bench, host: Host) -> None:
-    check = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", IMAGE))
+    check = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", HOST_IMAGE))
     assert check[0] == "CMD"
     before = host.log()
     host.exec(*check[1:])
     assert host.log() == before
-    argv = ("docker", "run", "--rm", "--network", "none", "--entrypoint", check[1], IMAGE)
+    argv = ("docker", "run", "--rm", "--network", "none", "--entrypoint", check[1], HOST_IMAGE)
     assert run(*argv, check=False).returncode != 0
 
 
@@ -340,7 +354,7 @@ def test_a_host_that_is_set_up_wrongly_is_one_line(bench: Bench, options: tuple[
 
 
 def test_another_command_runs_in_the_home(images: None) -> None:
-    assert docker("run", "--rm", "--network", "none", IMAGE, "sh", "-c", "pwd; id -u").split() == ["/home/files", "1000"]
+    assert docker("run", "--rm", "--network", "none", HOST_IMAGE, "sh", "-c", "pwd; id -u").split() == ["/home/files", "1000"]
 
 
 def test_no_volume_at_all_is_one_line(bench: Bench) -> None:
@@ -390,7 +404,7 @@ def test_the_sample_tree_is_made_once_and_is_the_users_from_then_on(bench: Bench
 
 def test_no_layer_holds_a_secret(images: None, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
-    docker("save", "-o", str(archive), IMAGE)
+    docker("save", "-o", str(archive), HOST_IMAGE)
     keys, hashes, lists = [], [], []
     with tarfile.open(archive) as image:
         manifest = json.load(image.extractfile("manifest.json") or io.BytesIO())
@@ -414,9 +428,9 @@ def test_no_layer_holds_a_secret(images: None, tmp_path: Path) -> None:
 
 
 def test_its_history_and_its_configuration_hold_no_secret(images: None) -> None:
-    shown = docker("history", "--no-trunc", IMAGE) + docker("inspect", IMAGE)
+    shown = docker("history", "--no-trunc", HOST_IMAGE) + docker("inspect", HOST_IMAGE)
     assert not re.search(r"PRIVATE KEY|ssh-ed25519 AAAA|passw(or)?d=|://[^/\s]*@", shown, re.I)
-    config = json.loads(docker("inspect", "--format", "{{json .Config}}", IMAGE))
+    config = json.loads(docker("inspect", "--format", "{{json .Config}}", HOST_IMAGE))
     assert [line.partition("=")[0] for line in config["Env"]] == ["PATH"]
     assert config["User"] == "1000:1000"
     assert not config.get("Volumes")

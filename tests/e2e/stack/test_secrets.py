@@ -12,11 +12,10 @@ import pytest
 
 from lab.airflow import REPOSITORY
 from tests.e2e.secrets_search import forms, hits, parts
-from tests.e2e.stack.compose import DAGS, MEBI, Stack, docker
+from tests.e2e.stack.compose import DAGS, HOST_IMAGE, MEBI, VERSION, Stack, docker
 
 BIG = 12 * MEBI
 SLOW = "2M"
-IMAGES = ("fs-sync-airflow:0.1.0", "fs-sync-host:0.1.0")
 PLANTED = "fs-sync-planted:test"
 # What is public, or holds what stands in another file by itself.
 PUBLIC = ("_host_key.pub", "authorized_keys", "airflow_version", "redis.conf")
@@ -65,7 +64,7 @@ def texts(stack: Stack) -> Iterator[tuple[str, bytes]]:
     for container in stack.containers():
         yield f"docker inspect {container['Name']}", json.dumps(container).encode()
         if container["State"]["Running"]:
-            yield f"docker top {container['Name']}", docker("top", container["Id"], "-eo", "args").encode()
+            yield f"docker top {container['Name']}", docker("top", container["Id"], "-eo", "pid,args").encode()
     yield "the containers' logs", stack.logs().encode()
     yield "the tasks' logs", stack.sh("airflow-apiserver", "find /opt/airflow/logs -type f -exec cat {} + 2>/dev/null || :").encode()
     yield "the jobs on the source", stack.sh("source", "find ~/.fs-sync -type f -exec cat {} + 2>/dev/null || :").encode()
@@ -91,7 +90,7 @@ def test_no_secret_can_be_seen_while_files_are_copied_and_after(stack: Stack, se
 
 
 def test_no_secret_is_in_an_image(stack: Stack, secrets: dict[str, str], patterns: Path) -> None:
-    for image in IMAGES:
+    for image in (f"{stack.project}-airflow:{VERSION}", f"{stack.project}-host:{VERSION}"):
         history = docker("history", "--no-trunc", "--format", "{{json .}}", image) + docker("image", "inspect", image)
         assert hits([(image, history.encode())], secrets) == []
         assert not holds(patterns, "docker", "save", image), image
@@ -101,11 +100,11 @@ def test_the_search_of_images_finds_what_was_planted(secrets: dict[str, str], pa
     """In a layer and in the history; else the silence of the other test would mean nothing."""
     secret = secrets["secrets-airflow/fernet_key"]
     (tmp_path / "planted").write_text(f"key={secret}\n")
-    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGES[1]}\nCOPY planted /planted\nENV PLANTED={secret}\n")
+    (tmp_path / "Dockerfile").write_text(f"FROM {HOST_IMAGE}\nCOPY planted /planted\nENV PLANTED={secret}\n")
     try:
         docker("build", "-q", "-t", PLANTED, str(tmp_path))
         assert hits([("history", docker("history", "--no-trunc", PLANTED).encode())], secrets)
-        (tmp_path / "Dockerfile").write_text(f"FROM {IMAGES[1]}\nCOPY planted /planted\n")
+        (tmp_path / "Dockerfile").write_text(f"FROM {HOST_IMAGE}\nCOPY planted /planted\n")
         docker("build", "-q", "-t", PLANTED, str(tmp_path))
         assert not hits([("history", docker("history", "--no-trunc", PLANTED).encode())], secrets)
         assert holds(patterns, "docker", "save", PLANTED)
@@ -159,9 +158,9 @@ def test_no_process_is_root(stack: Stack) -> None:
         assert not container["HostConfig"]["Privileged"]
         assert not container["HostConfig"]["CapAdd"]
         if container["State"]["Running"]:
-            processes = [line.split(None, 1) for line in docker("top", container["Id"], "-eo", "uid,args").splitlines()[1:]]
+            processes = [line.split(None, 2) for line in docker("top", container["Id"], "-eo", "pid,uid,args").splitlines()[1:]]
             assert processes
-            assert [args for uid, args in processes if uid == "0"] == [], service
+            assert [args for _, uid, args in processes if uid == "0"] == [], service
 
 
 def test_airflow_refuses_another_password(stack: Stack) -> None:

@@ -212,7 +212,7 @@ def test_a_failed_route_and_a_held_file_are_seen(stack: Stack) -> None:
         seen.keep("failure")
         seen.back_to_run()
         seen.open_log("outcome")
-        seen.sees(re.compile("^reports: ok"), re.compile("^lost: failed in plan"))
+        seen.sees(re.compile("^reports: ok, .* 1 held$"), re.compile("^lost: failed in plan"))
         expect(seen.page.get_by_text(re.compile(r"1 of 2 routes failed: lost \(in plan\)")).first).to_be_visible()
         seen.keep("outcome")
         seen.back_to_run()
