@@ -279,7 +279,9 @@ def test_nothing_runs_as_root(bench: Bench, host: Host) -> None:
 
 
 def test_a_detached_process_outlives_its_session(host: Host) -> None:
-    pid = host.sh("setsid -f sh -c 'echo $$ >~/detached; exec sleep 1000' </dev/null >/dev/null 2>&1; sleep 0.5; cat ~/detached")
+    pid = host.sh(
+        "setsid -f sh -c 'echo $$ >~/detached; exec sleep 1000' </dev/null >/dev/null 2>&1; until [ -s ~/detached ]; do sleep 0.1; done; cat ~/detached"
+    )
     until(lambda: "sshd-session" not in host.programs(), "the end of the session")
     assert host.sh(f"ps -o ppid=,comm= -p {pid}").split() == ["1", "sleep"]
     host.sh(f"kill {pid}")
