@@ -151,7 +151,7 @@ def test_no_secret_is_written_down(values: dict[str, Any]) -> None:
 @EACH
 def test_image_and_versions_are_those_of_the_stack(values: dict[str, Any]) -> None:
     image = f"{values['defaultAirflowRepository']}:{values['defaultAirflowTag']}"
-    assert image.rpartition("/")[2] == COMPOSE["x-airflow"]["image"]
+    assert image.rpartition("/")[2] == COMPOSE["x-airflow"]["image"].replace("${COMPOSE_PROJECT_NAME}", "fs-sync")
     settings = dict(
         line.split("=", 1) for line in (REPOSITORY / ".env").read_text(encoding="utf-8").splitlines() if re.match(r"[A-Z]", line)
     )
