@@ -43,8 +43,8 @@ ui: venv system ## Start the same lab and Airflow, print the address and login, 
 up: ## Start the stack of docker-compose.yml and wait until it is healthy
 	@sh docker/up.sh
 
-down: ## Stop the stack; its volumes stay (docker compose down -v drops them)
-	@docker compose down
+down: ## Stop the stack; its volumes stay
+	@docker compose --profile demo --profile flower down
 
 password: ## Print the password of the stack's user admin
 	@docker compose exec -T airflow-apiserver cat /secrets/admin_password && echo

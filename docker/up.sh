@@ -35,7 +35,13 @@ taken() {
     grep -Eqs "^ *[0-9]+: (0100007F|0{8}|0{32}):$(printf '%04X' "$1") [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6
 }
 
-ours=$(docker compose ps --format '{{.Ports}}' 2>/dev/null || true)
+for path in dags include templates docker/airflow docker/host pyproject.toml README.md; do
+    closed=$(find "$path" ! -perm -o=r -print | head -n 1)
+    [ -z "$closed" ] || refuse "$closed can't be read by the containers' users: run chmod -R o+rX dags include templates docker pyproject.toml README.md"
+done
+
+name=$(docker compose config | sed -n 's/^name: //p')
+ours=$(docker ps --filter "label=com.docker.compose.project=$name" --format '{{.Ports}}')
 for port in $(docker compose config | sed -n 's/^ *published: "\([0-9]*\)"$/\1/p'); do
     case $ours in
         *"127.0.0.1:$port->"*) ;;

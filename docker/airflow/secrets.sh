@@ -28,20 +28,28 @@ memory=$(awk '/^MemTotal:/ {printf "%.0f", $2 / 1024}' /proc/meminfo)
 
 data=$VOLUMES/postgres-data/PG_VERSION
 wanted=${POSTGRES_VERSION%%.*}
+case $wanted in
+    1[0-7]) ;;
+    *) refuse "POSTGRES_VERSION is \"$POSTGRES_VERSION\", but must be 17 or earlier: later images keep their data elsewhere; set POSTGRES_VERSION=17.11 in .env" ;;
+esac
 if [ -s "$data" ]; then
     found=$(cat "$data")
     [ "$found" = "$wanted" ] || refuse "the volume postgres-data is PostgreSQL $found's, and POSTGRES_VERSION=$POSTGRES_VERSION can't read it:" \
-        "set POSTGRES_VERSION to a $found in .env, or move the data over (README, Upgrades), or drop it with: docker compose down -v"
+        "set POSTGRES_VERSION to a $found in .env, or move the data over (README, Upgrades), or drop all with: docker compose down -v"
     [ -s "$VOLUMES/postgres/password" ] || refuse "the volume postgres-data is there, but the volume secrets-postgres with its password is not:" \
         "restore it, or drop the data as well with: docker compose down -v"
 fi
 
+installed=$(cat "${0%/*}/airflow_version")
+[ "$installed" = "$AIRFLOW_VERSION" ] || refuse "AIRFLOW_VERSION is \"$AIRFLOW_VERSION\", but this fs-sync is made for Airflow $installed:" \
+    "set AIRFLOW_VERSION=$installed in .env, or check out the fs-sync that is made for the other one"
+
 used=$VOLUMES/airflow/airflow_version
 if [ -s "$used" ]; then
     found=$(cat "$used")
-    newest=$(printf '%s\n' "$found" "$AIRFLOW_VERSION" | sort -V | tail -n 1)
-    [ "$newest" = "$AIRFLOW_VERSION" ] || refuse "the volumes were last used by Airflow $found, and AIRFLOW_VERSION=$AIRFLOW_VERSION is older," \
-        "which can't read its database: set AIRFLOW_VERSION=$found in .env, or drop the data with: docker compose down -v"
+    newest=$(printf '%s\n' "$found" "$installed" | sort -V | tail -n 1)
+    [ "$newest" = "$installed" ] || refuse "the volumes were last used by Airflow $found, and this is $installed, which can't read its database:" \
+        "check out the fs-sync that was used last, or drop the data with: docker compose down -v"
 fi
 
 # --- the secrets --------------------------------------------------------------------------------------------------------------------
@@ -146,5 +154,5 @@ chown "$store" "$VOLUMES/minio-data"
 chown "$airflow" "$VOLUMES/airflow-logs"
 chmod 0775 "$VOLUMES/airflow-logs"
 
-printf '%s' "$AIRFLOW_VERSION" | put airflow airflow_version "$airflow" 0444
+printf '%s' "$installed" | put airflow airflow_version "$airflow" 0444
 echo "fs-sync: secrets made:${made:- none, all were there}"

@@ -13,6 +13,7 @@ import pytest
 
 from lab.airflow import REPOSITORY
 from tests.e2e.stack.compose import HOST_IMAGE, Stack, docker, run
+from tests.e2e.stack.conftest import bases
 
 MEND_UID = "set AIRFLOW_UID=50000 in .env"
 DROP = "docker compose down -v"
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     "airflow-older": (
         {},
         {"secrets-airflow/airflow_version": "3.99.0"},
-        ("last used by Airflow 3.99.0", "AIRFLOW_VERSION=3.3.2 is older", "set AIRFLOW_VERSION=3.99.0", DROP),
+        ("last used by Airflow 3.99.0", "this is 3.3.2", "check out the fs-sync", DROP),
     ),
 }
 
@@ -78,6 +79,41 @@ def test_what_the_stack_finds_at_its_start(fresh: Stack, case: str) -> None:
     assert [word for word in words if word not in line] == [], line
     # Nothing of it runs on.
     assert [container["Name"] for container in fresh.containers() if container["State"]["Running"]] == []
+
+
+@pytest.mark.parametrize(
+    "name, image, version, words",
+    [
+        ("POSTGRES_VERSION", "postgres", "18.1", ('POSTGRES_VERSION is "18.1"', "must be 17 or earlier", "set POSTGRES_VERSION=17")),
+        (
+            "AIRFLOW_VERSION",
+            "apache/airflow",
+            "3.3.1",
+            ('AIRFLOW_VERSION is "3.3.1"', "made for Airflow 3.3.2", "set AIRFLOW_VERSION=3.3.2"),
+        ),
+    ],
+)
+def test_a_version_that_this_stack_is_not_made_for(fresh: Stack, name: str, image: str, version: str, words: tuple[str, ...]) -> None:
+    """The image of that version is there; here it is another one of that name."""
+    there = next(base for base in bases() if base.startswith(f"{image}:"))
+    docker("tag", there, f"{image}:{version}")
+    try:
+        line = told(fresh, {name: version})
+    finally:
+        docker("rmi", f"{image}:{version}")
+    assert [word for word in words if word not in line] == [], line
+
+
+def test_a_clone_that_only_its_owner_can_read(fresh: Stack) -> None:
+    path = REPOSITORY / "dags" / "fs_sync_rsync.py"
+    mode = path.stat().st_mode
+    path.chmod(0o600)
+    try:
+        line = told(fresh, {})
+    finally:
+        path.chmod(mode)
+    assert "dags/fs_sync_rsync.py can't be read by the containers' users" in line
+    assert "chmod -R o+rX" in line
 
 
 def test_a_taken_port(fresh: Stack) -> None:
