@@ -72,9 +72,10 @@ def forget_images(project: str) -> None:
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """This environment without what would stand in for the committed .env."""
-    ours = {line.partition("=")[0] for line in (REPOSITORY / ".env").read_text().splitlines() if "=" in line and line[0] != "#"}
-    return {key: value for key, value in os.environ.items() if key not in ours and not key.startswith("COMPOSE_")} | dict(environment)
+    """This environment without what would stand in for the committed .env, and what a `make` around the tests has put there."""
+    lines = (REPOSITORY / ".env").read_text().splitlines()
+    not_ours = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", *(line.partition("=")[0] for line in lines if "=" in line and line[0] != "#")}
+    return {key: value for key, value in os.environ.items() if key not in not_ours and not key.startswith("COMPOSE_")} | dict(environment)
 
 
 @dataclass(eq=False)
