@@ -90,7 +90,7 @@ def test_all_down_and_up_in_mid_transfer_ends_green(stack: Stack) -> None:
     assert stack.secrets() == before
     for run, group in groups.items():
         run.good(timeout=600)
-        assert stack.same(run.name, run.dag_id)
+        assert stack.same_but_for_partial_files(run.name, run.dag_id)
         assert run.report()["digests"]["equal"] is True
         assert run.group("finish") != group
         assert any("JobVanished" in run.log("finish", number) for number in range(1, run.tries("finish") + 1)), told(run)
