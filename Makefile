@@ -84,7 +84,7 @@ e2e: venv ## Tests through a real scheduler
 
 stack: venv ## Tests of the Compose stack on a Docker engine (REQUIRE_DOCKER=1: fail without one)
 	@sh lab/system.sh stack
-	@$(BIN)/python -m pytest tests/e2e/stack -q -rs
+	@$(BIN)/python -m pytest tests/e2e/stack -q -rs --durations=12
 
 # celery 5.7 moved a name that Airflow's celery provider imports: its executor can't be loaded.
 # One set of versions: what the stack's image runs is what all tests run.
