@@ -34,7 +34,7 @@ $(STAMP): requirements-dev.lock pyproject.toml lab/python.sh
 system: ## Install what the system lacks (rsync, openssh-server), or say what to install
 	@sh lab/system.sh demo
 
-demo: venv system ## Replicate a real tree through the three DAGs, change it, and again; writes build/demo.json
+demo: venv system ## Replicate a real tree through the DAGs, change it, and again; writes build/demo.json
 	@$(BIN)/python -m lab.demo
 
 ui: venv system ## Start the same lab and Airflow, print the address and login, and leave it running until Ctrl-C

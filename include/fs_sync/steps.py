@@ -9,7 +9,7 @@ from typing import Any
 from fs_sync import records as recorded
 from fs_sync.errors import FsSyncError, JobVanished, from_exit
 from fs_sync.job import Answer
-from fs_sync.options import Route
+from fs_sync.options import Endpoint, Route
 from fs_sync.records import Records
 from fs_sync.report import Report, report
 from fs_sync.route import Kind
@@ -46,16 +46,23 @@ def route_report(
 ) -> Report:
     """Given a route, what this step said and what those before handed on, return the report of all of them."""
     steps = [*(recorded.from_dict(step["records"]) for step in earlier), said]
+    if kind.runner == "worker":
+        # All that the tool moved, it moved through this machine.
+        worker_bytes += sum(step.bytes.get("wire", 0) for step in steps)
     return report(
         recorded.merge(*steps),
         route=route.name,
         backend=kind.backend,
-        source=f"{route.source.conn}:{route.source.path}",
-        target=f"{route.target.conn}:{'/'.join(part for part in (route.target.bucket, route.target.path) if part)}",
+        source=_place(route.source),
+        target=_place(route.target),
         dag_id=dag_id,
         worker_bytes=worker_bytes + sum(int(step["worker_bytes"]) for step in earlier),
         total=max(0.0, time.time() - began),
     )
+
+
+def _place(end: Endpoint) -> str:
+    return f"{end.conn}:{'/'.join(part for part in (end.bucket, end.path) if part)}"
 
 
 def failure(answer: Answer, said: Records) -> FsSyncError | None:
