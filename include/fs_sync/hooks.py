@@ -56,9 +56,9 @@ class HostHook(SSHHook):
         )
 
 
-def connection(conn_id: str) -> PlainConnection:
-    """Given a Connection's id, return it as plain values. Raise ConfigError if there is none."""
-    if conn_id == credentials.LOCAL:
+def connection(conn_id: str, *, worker: bool = False) -> PlainConnection:
+    """Given a Connection's id, return it as plain values; for a `worker` one id stands for itself. Raise ConfigError if there is none."""
+    if worker and conn_id == credentials.LOCAL:
         return HERE
     try:
         found = BaseHook.get_connection(conn_id)

@@ -136,7 +136,9 @@ class JobOperator(SSHOperator):
             raise ConfigError("\n".join((f"route {mapped.name!r} can't run:", *(f"  {fault}" for fault in mapped.faults))))
         route = self.route = form.apply_run(mapped.route, mapped.run)
         self.ti = ti
-        ends = {"source": hooks.connection(route.source.conn), "target": hooks.connection(route.target.conn), "worker": hooks.HERE}
+        worker = self.kind.runner == "worker"
+        ends = {word: hooks.connection(end.conn, worker=worker) for word, end in (("source", route.source), ("target", route.target))}
+        ends["worker"] = hooks.HERE
         _mask(*(secret for conn in ends.values() for secret in _secrets_of(conn)))
         self.host = ends[self.kind.runner]
         self.target = credentials.from_connection(ends["target"], self.kind.target, route.target_auth)
@@ -152,11 +154,11 @@ class JobOperator(SSHOperator):
             # A retry is the same job, a cleared task a new one: clearing raises max_tries.
             generation=max(0, ti.max_tries - (self.retries or 0)),
             target_identity=self._identity(),
-            base=route.job_dir or (os.environ.get(WORKER_DIR, "") if self.kind.runner == "worker" else ""),
+            base=route.job_dir or (os.environ.get(WORKER_DIR, "") if worker else ""),
             timeout=route.timeout,
             stall_after=route.stall_after,
             # Nobody but this task can watch a job of the worker's, and the next try may be on another one.
-            **({"orphan_after": ORPHANED} if self.kind.runner == "worker" else {}),
+            **({"orphan_after": ORPHANED} if worker else {}),
         )
         self.command = scripts.render(self.step, route, self.target, self.kind, self.source, dry_run=mapped.run.dry_run)
 
@@ -226,9 +228,9 @@ class JobOperator(SSHOperator):
             raise Stopped("the task was ended or cleared, and its job on the host with it")
         if answer is None:
             trigger = JobTrigger(conn_id=self.host.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
-            context["ti"].xcom_push(key=HANDED, value={"conn_id": self.host.conn_id, "job": self.job.to_dict()})
             if not deferrable:
                 raise Stopped("the task was told to stop; its job on the host goes on, and the next try attaches to it")
+            context["ti"].xcom_push(key=HANDED, value={"conn_id": self.host.conn_id, "job": self.job.to_dict()})
             self.defer(trigger=trigger, method_name="resume")
         said = records.parse(answer.results)
         error = steps.failure(answer, said)

@@ -251,10 +251,47 @@ def test_one_file_and_one_key(spots: tuple[Place, dict[str, Spot]], tmp_path: Pa
         source, there = found[one].fresh()
         fill(there)
         target, here = found[other].fresh()
-        asked = route({**source, "path": f"{source['path']}/one/two/three.txt"}, target)
-        made = Way(WORKER, found[one], found[other], place, tmp_path / f"{one}-{other}").copy(asked).good()
-        assert made.counts["moved"] == 1, made.log
-        assert tree.checksums(here) == {b"three.txt": tree.checksums(there)[b"one/two/three.txt"]}
+        tree.write(there / "one" / "two" / "10:00 it's *.tar", b"a colon")
+        for name in ("three.txt", "10:00 it's *.tar"):
+            asked = route({**source, "path": f"{source['path']}/one/two/{name}"}, {**target, "path": f"{target['path']}/{name}"})
+            way = Way(WORKER, found[one], found[other], place, tmp_path / f"{one}-{other}")
+            made = way.copy(asked).good()
+            assert (made.counts["scanned"], made.counts["moved"], made.held, made.equal) == (1, 1, {}, True), made.log
+            assert tree.checksums(here / name) == {name.encode(): tree.checksums(there)[f"one/two/{name}".encode()]}
+            assert way.copy(asked).good().records.nothing
+            left_out = way.copy(
+                route(asked.source.model_dump(), {**target, "path": f"{target['path']}/out"}, exclude=[name[:3] + "*"])
+            ).good()
+            assert left_out.records.nothing
+
+
+def test_a_link_to_a_directory_at_the_target_is_not_followed(way: Way) -> None:
+    if way.target.bucket or way.target.connection.conn_id == "other":
+        return  # a bucket has none, and a server for SFTP alone can't tell
+    source, there = way.source.fresh()
+    target, here = way.target.fresh()
+    fill(there)
+    outside = way.base / "outside"
+    outside.mkdir()
+    here.mkdir()
+    (here / "one").symlink_to(outside)
+    settle(way, there)
+    made = way.copy(route(source, target)).good()
+    assert list(outside.iterdir()) == []
+    assert set(made.held.values()) == {"link-to-a-directory-at-the-target"}
+    assert set(tree.checksums(here)) == set(NAMES) - {b"one/two/three.txt"}
+
+
+def test_a_marker_that_is_required_of_a_bucket(spots: tuple[Place, dict[str, Spot]], tmp_path: Path) -> None:
+    place, found = spots
+    source, there = found["s3"].fresh()
+    fill(there)
+    way = Way(WORKER, found["s3"], found["local"], place, tmp_path)
+    target, here = found["local"].fresh()
+    refused(way, route(source, target, require=".mounted"), 101, ".mounted", "require")
+    assert not here.exists()
+    assert way.copy(route(source, target, require="one/two/three.txt")).good().counts["moved"] == len(NAMES)
+    assert way.copy(route(source, target, require="one")).good().records.nothing
 
 
 def test_patterns_and_min_age_mean_the_same_here(way: Way) -> None:
