@@ -124,11 +124,11 @@ def route(source: dict[str, str], target: dict[str, str], **options: Any) -> Rou
     return Route.model_validate({"name": "r", "source": source, "target": target, **options})
 
 
-def settle(way: Way, there: Path) -> None:
+def settle(place: Place, spot: Spot, there: Path) -> None:
     """Wait until a store shows what was put into its folders behind its back; its own view of them is a second old."""
-    if not way.source.bucket:
+    if not spot.bucket:
         return
-    store = way.place.s3
+    store = place.s3
     remote = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": store.endpoint, "ACCESS_KEY_ID": store.access_key}
     environment = {f"RCLONE_CONFIG_STORE_{key}": value for key, value in {**remote, "SECRET_ACCESS_KEY": store.secret_key}.items()}
     argv = ["rclone", "lsf", "-R", "--files-only", "--format", "sp", f"store:{BUCKET}/{there.name}"]
@@ -145,6 +145,7 @@ def test_what_is_new_and_changed_arrives_and_what_was_deleted_stays(way: Way) ->
     source, there = way.source.fresh()
     target, here = way.target.fresh()
     fill(there)
+    settle(way.place, way.source, there)
     asked = route(source, target)
     first = way.copy(asked).good()
     assert first.counts["new"] == first.counts["moved"] == len(NAMES), first.log
@@ -156,7 +157,7 @@ def test_what_is_new_and_changed_arrives_and_what_was_deleted_stays(way: Way) ->
     (there / "new").mkdir()
     (there / "new" / "file").write_text("new")
     (there / "-rf").unlink()
-    settle(way, there)
+    settle(way.place, way.source, there)
     third = way.copy(asked).good()
     assert (third.counts["new"], third.counts["changed"], third.counts["moved"]) == (1, 1, 2), third.log
     assert third.equal is True
@@ -227,6 +228,7 @@ def test_two_buckets_of_one_store_are_copied_by_the_store(spots: tuple[Place, di
     fill(there)
     tree.write_big(there / "big", 3_000_000)
     (place.s3.root / "second-bucket").mkdir()
+    settle(place, found["s3"], there)
     way = Way(WORKER, found["s3"], Spot(found["s3"].connection, place.s3.root / "second-bucket", "second-bucket"), place, tmp_path)
     made = way.copy(route(source, {"conn": "store", "bucket": "second-bucket", "path": "copied"})).good()
     assert made.counts["moved"] == len(NAMES) + 1
@@ -241,6 +243,7 @@ def test_what_passes_the_worker_is_counted(spots: tuple[Place, dict[str, Spot]],
     target, _ = found[other].fresh()
     tree.write(there / "small", b"small")
     tree.write_big(there / "big", 3_000_000)
+    settle(place, found[one], there)
     made = Way(WORKER, found[one], found[other], place, tmp_path).copy(route(source, target)).good()
     assert made.records.bytes["wire"] >= 3_000_005
 
@@ -252,6 +255,7 @@ def test_one_file_and_one_key(spots: tuple[Place, dict[str, Spot]], tmp_path: Pa
         fill(there)
         target, here = found[other].fresh()
         tree.write(there / "one" / "two" / "10:00 it's *.tar", b"a colon")
+        settle(place, found[one], there)
         for name in ("three.txt", "10:00 it's *.tar"):
             asked = route({**source, "path": f"{source['path']}/one/two/{name}"}, {**target, "path": f"{target['path']}/{name}"})
             way = Way(WORKER, found[one], found[other], place, tmp_path / f"{one}-{other}")
@@ -275,7 +279,7 @@ def test_a_link_to_a_directory_at_the_target_is_not_followed(way: Way) -> None:
     outside.mkdir()
     here.mkdir()
     (here / "one").symlink_to(outside)
-    settle(way, there)
+    settle(way.place, way.source, there)
     made = way.copy(route(source, target)).good()
     assert list(outside.iterdir()) == []
     assert set(made.held.values()) == {"link-to-a-directory-at-the-target"}
@@ -286,6 +290,7 @@ def test_a_marker_that_is_required_of_a_bucket(spots: tuple[Place, dict[str, Spo
     place, found = spots
     source, there = found["s3"].fresh()
     fill(there)
+    settle(place, found["s3"], there)
     way = Way(WORKER, found["s3"], found["local"], place, tmp_path)
     target, here = found["local"].fresh()
     refused(way, route(source, target, require=".mounted"), 101, ".mounted", "require")
@@ -299,7 +304,7 @@ def test_patterns_and_min_age_mean_the_same_here(way: Way) -> None:
     target, here = way.target.fresh()
     fill(there)
     tree.write(there / "one" / "young.txt", b"young", mtime_ns=None)
-    settle(way, there)
+    settle(way.place, way.source, there)
     made = way.copy(route(source, target, include=["*.txt"], exclude=["plain.txt", "größe/"], min_age="1d")).good()
     arrived = tree.checksums(here)
     assert b"plain.txt" not in arrived
