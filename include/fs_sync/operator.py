@@ -249,7 +249,7 @@ class JobOperator(SSHOperator):
         if self.step == "finish":
             return self._publish(context, said, worker_bytes, earlier)
         ti = context["ti"]
-        plan = steps.planned(said, worker_bytes, ti.start_date.timestamp())
+        plan = steps.planned(said, worker_bytes, ti.start_date.timestamp(), ahead=self.kind.runner != "worker")
         if plan["over"]:
             plan["report"] = self._publish(context, said, worker_bytes, earlier)
         elif plan["transfer"]:

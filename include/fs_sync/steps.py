@@ -19,15 +19,19 @@ SMALL_BYTES = 64 * 1024**2
 SMALL_FILES = 1000
 
 
-def planned(said: Records, worker_bytes: int, began: float) -> dict[str, Any]:
-    """Given what plan found, return what the later steps need of it; `transfer` says whether there is much to do."""
+def planned(said: Records, worker_bytes: int, began: float, *, ahead: bool = True) -> dict[str, Any]:
+    """
+    Given what plan found, return what the later steps need of it; `transfer` says whether there is much to do.
+
+    Not `ahead` where the worker carries the bytes: a step of its own might come to another worker, and gains nothing.
+    """
     files, size = said.counts.get("new", 0) + said.counts.get("changed", 0), said.bytes.get("todo", 0)
     much = size > SMALL_BYTES or files > SMALL_FILES
     over = said.nothing or said.dry
     return {
         "files": files,
         "bytes": size,
-        "transfer": much and not over,
+        "transfer": ahead and much and not over,
         "over": over,
         "report": None,
         "records": said.to_dict(),
