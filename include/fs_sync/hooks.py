@@ -18,8 +18,6 @@ from fs_sync.errors import ConfigError
 if TYPE_CHECKING:
     import asyncssh
 
-# What stands for the worker itself, as the host of a job or as an end with files of its own.
-HERE = PlainConnection(conn_id=credentials.LOCAL, conn_type=credentials.LOCAL)
 CONNECT_TIMEOUT = 15
 KEEPALIVE = 30
 
@@ -56,10 +54,8 @@ class HostHook(SSHHook):
         )
 
 
-def connection(conn_id: str, *, worker: bool = False) -> PlainConnection:
-    """Given a Connection's id, return it as plain values; for a `worker` one id stands for itself. Raise ConfigError if there is none."""
-    if worker and conn_id == credentials.LOCAL:
-        return HERE
+def connection(conn_id: str) -> PlainConnection:
+    """Given a Connection's id, return it as plain values. Raise ConfigError if there is none."""
     try:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
@@ -121,8 +117,6 @@ def deferrable(conn: PlainConnection) -> bool:
 
     Not where a proxy command of the worker's ~/.ssh/config is in between, or where algorithms are chosen by paramiko's names.
     """
-    if conn.conn_type == credentials.LOCAL:
-        return False
     hook = ssh_hook(conn)
     return not (hook.host_proxy_cmd or hook.disabled_algorithms or hook.ciphers)
 

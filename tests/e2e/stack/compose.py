@@ -19,9 +19,9 @@ import httpx
 from lab.airflow import REPOSITORY
 from lab.processes import free_port, until
 from lab.rest import UNFINISHED, Rest
-from lab.stage import DAGS, FROM_MINIO, MINIO, RCLONE, RSYNC, WORKER
+from lab.stage import DAGS, MINIO, RCLONE, RSYNC
 
-__all__ = ["DAGS", "FROM_MINIO", "MINIO", "RCLONE", "RSYNC", "WORKER"]
+__all__ = ["DAGS", "MINIO", "RCLONE", "RSYNC"]
 
 FILE = REPOSITORY / "docker-compose.yml"
 LOGS = REPOSITORY / "build" / "stack"
