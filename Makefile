@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 WORKERS ?= 4
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --constraint build/constraints.txt
 
-.PHONY: help venv system demo ui up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
+.PHONY: help venv system demo ui sample-tree up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,14 @@ $(STAMP): requirements-dev.lock pyproject.toml lab/python.sh
 system: ## Install what the system lacks (rsync, openssh-server), or say what to install
 	@sh lab/system.sh demo
 
-demo: venv system ## Replicate a real tree through the three DAGs, change it, and again; writes build/demo.json
+demo: venv system ## Replicate a real tree through the DAGs, change it, and again; writes build/demo.json
 	@$(BIN)/python -m lab.demo
 
 ui: venv system ## Start the same lab and Airflow, print the address and login, and leave it running until Ctrl-C
 	@exec $(BIN)/python -m lab.ui
+
+sample-tree: venv ## Make a tree to try the DAGs with: make sample-tree DIR=build/sample OPTIONS='--largest 10G --sparse --seed 2'
+	@$(BIN)/python -m lab.sample $(or $(DIR),build/sample) $(OPTIONS)
 
 up: ## Start the stack of docker-compose.yml and wait until it is healthy
 	@sh docker/up.sh

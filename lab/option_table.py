@@ -18,8 +18,9 @@ ERRORS_END = "<!-- end of errors -->"
 
 # Defaults that the model alone doesn't know: they hang on the end of the route and on the DAG.
 SPECIAL = {
-    "source.conn": '`"sftp_source_conn"`',
-    "source.path": "required",
+    "source.conn": '`"sftp_source_conn"`, from a bucket `"s3_source_conn"`',
+    "source.path": "required, but for a bucket",
+    "source.bucket": "required for a bucket",
     "target.conn": '`"sftp_target_conn"`, to a bucket `"s3_target_conn"`',
     "target.path": "required, but for a bucket",
     "target.bucket": "required for a bucket",
@@ -32,9 +33,7 @@ def table() -> str:
     for name, field in Route.model_fields.items():
         lines.append(_row(name, field))
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines += [
-                _row(f"{name}.{part}", inner) for part, inner in Endpoint.model_fields.items() if (name, part) != ("source", "bucket")
-            ]
+            lines += [_row(f"{name}.{part}", inner) for part, inner in Endpoint.model_fields.items()]
     return "\n".join(lines)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.servers import S3, Sshd, s3, sshd
+from lab.servers import S3, AnyKeys, Sshd, s3, sshd
 
 BUCKET = "replica"
 SOURCE = "sftp_source_conn"
 TARGET = "sftp_target_conn"
 STORE = "s3_target_conn"
+SOURCE_STORE = "s3_source_conn"
 
 Connection = dict[str, Any]
 
@@ -40,7 +41,8 @@ def laboratory(directory: Path) -> Iterator[Place]:
 
 def connections(place: Place) -> dict[str, Connection]:
     """Return the Airflow connections of a place, by id."""
-    return {SOURCE: ssh_connection(place.source), TARGET: ssh_connection(place.target), STORE: s3_connection(place.s3)}
+    stores = {STORE: s3_connection(place.s3), SOURCE_STORE: s3_connection(place.s3)}
+    return {SOURCE: ssh_connection(place.source), TARGET: ssh_connection(place.target), **stores}
 
 
 def ssh_connection(server: Sshd, password: str | None = None, **extra: Any) -> Connection:
@@ -61,7 +63,7 @@ def ssh_connection(server: Sshd, password: str | None = None, **extra: Any) -> C
     }
 
 
-def s3_connection(store: S3, **extra: Any) -> Connection:
+def s3_connection(store: S3 | AnyKeys, **extra: Any) -> Connection:
     """Return the connection to a store, of the type that needs no provider."""
     return {
         "conn_type": "generic",

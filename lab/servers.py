@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +115,32 @@ class S3:
         path = self.root / name
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+
+@dataclass(frozen=True)
+class AnyKeys:
+    """A running S3 store that knows no files: its address and its key."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+    def put(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+        """Make a bucket with these objects, the keys as they are given."""
+        import boto3
+        from botocore.config import Config
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+        client.create_bucket(Bucket=bucket)
+        for key, body in objects.items():
+            client.put_object(Bucket=bucket, Key=key, Body=body)
 
 
 @contextlib.contextmanager
@@ -230,6 +256,23 @@ def s3(directory: Path, port: int | None = None) -> Iterator[S3]:
     process, number = _listening(launch, log, port, banner=False)
     try:
         yield S3(f"http://{HOST}:{number}", access_key, secret_key, root, number, process.pid, log)
+    finally:
+        stop(process)
+        sweep(directory)
+
+
+@contextlib.contextmanager
+def s3_any_keys(directory: Path) -> Iterator[AnyKeys]:
+    """Run a store whose keys may be anything, also what no file can be called, until the end of the block."""
+    log = directory / "s3.log"
+    program = Path(sys.executable).parent / "moto_server"
+
+    def launch(number: int) -> subprocess.Popen[bytes]:
+        return start([program, "-H", HOST, "-p", str(number)], log, env={"HOME": str(directory), "PATH": PATH}, mark=directory)
+
+    process, number = _listening(launch, log, None, banner=False)
+    try:
+        yield AnyKeys(f"http://{HOST}:{number}", "any", "any-secret-key")
     finally:
         stop(process)
         sweep(directory)

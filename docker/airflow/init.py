@@ -21,7 +21,11 @@ TARGETS = {
     "fs_sync_rsync": {"conn": "sftp_target_conn", "path": "~/inbox/rsync"},
     "fs_sync_rclone": {"conn": "sftp_target_conn", "path": "~/inbox/rclone"},
     "fs_sync_rclone_minio": {"conn": "s3_target_conn", "bucket": BUCKET, "path": "outbox"},
+    "fs_sync_rclone_worker": {"conn": "sftp_target_conn", "path": "~/inbox/worker"},
+    "fs_sync_rclone_from_minio": {"conn": "sftp_target_conn", "path": "~/inbox/from_minio"},
 }
+# The bucket as a whole, which is there before anything has been copied into it.
+SOURCES = {"fs_sync_rclone_from_minio": {"conn": "s3_source_conn", "bucket": BUCKET}}
 
 
 def airflow() -> None:
@@ -52,8 +56,10 @@ def demo() -> None:
 
     connections: dict[str, dict[str, Any]] = {f"sftp_{host}_conn": _ssh(host) for host in ("source", "target")}
     extra = {"endpoint_url": STORE, "region_name": "us-east-1"}
-    connections["s3_target_conn"] = {"conn_type": "generic", "login": STORE_USER, "password": password, "extra": json.dumps(extra)}
-    variables = {dag_id: {"routes": [{"name": "demo", "source": SOURCE, "target": target}]} for dag_id, target in TARGETS.items()}
+    for conn_id in ("s3_source_conn", "s3_target_conn"):
+        connections[conn_id] = {"conn_type": "generic", "login": STORE_USER, "password": password, "extra": json.dumps(extra)}
+    routes = {dag_id: {"name": "demo", "source": SOURCES.get(dag_id, SOURCE), "target": target} for dag_id, target in TARGETS.items()}
+    variables = {dag_id: {"routes": [route]} for dag_id, route in routes.items()}
     with create_session() as session:
         for conn_id, fields in connections.items():
             if session.scalar(select(Connection).where(Connection.conn_id == conn_id)) is None:

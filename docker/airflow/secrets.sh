@@ -151,8 +151,9 @@ done
 # An image that runs as root by default leaves its volume to root.
 chown "$broker" "$VOLUMES/redis-data"
 chown "$store" "$VOLUMES/minio-data"
-chown "$airflow" "$VOLUMES/airflow-logs"
+chown "$airflow" "$VOLUMES/airflow-logs" "$VOLUMES/worker-jobs"
 chmod 0775 "$VOLUMES/airflow-logs"
+chmod 0700 "$VOLUMES/worker-jobs"
 
 printf '%s' "$installed" | put airflow airflow_version "$airflow" 0444
 echo "fs-sync: secrets made:${made:- none, all were there}"

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
-from fs_sync import keys
+from fs_sync import keys, places
 from fs_sync.errors import ConfigError
+from fs_sync.options import Endpoint, Route
 
 SSH_TYPES = ("ssh", "sftp")
+# The id, and the type, of what stands for the worker itself.
+LOCAL = "local"
 S3_TYPES = ("aws", "generic", "s3", "minio")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?\]?")
 UNCHECKED = ("no_host_key_check", "ignore_hostkey_verification", "allow_host_key_change")
@@ -36,7 +39,7 @@ class PlainConnection:
 
 @dataclass(frozen=True)
 class Target:
-    """A target's address and its secrets; scripts use `public` only."""
+    """The address of an end that a job logs in to, the target as a rule, and its secrets; scripts use `public` only."""
 
     kind: str
     conn_id: str
@@ -70,19 +73,55 @@ class Target:
 
 def from_connection(conn: PlainConnection, kind: str, target_auth: str) -> Target:
     """
-    Given a target's Connection, its kind (ssh or s3) and `target_auth`, return the Target. Raise ConfigError, naming the mend.
+    Given an end's Connection, its kind (see Kind) and `target_auth`, return the Target. Raise ConfigError, naming the mend.
 
     A missing `host_key` is no fault here: the job finds out which key the server offers and prints it.
     """
+    if kind == "any":
+        found = {**dict.fromkeys(SSH_TYPES, "ssh"), **dict.fromkeys(S3_TYPES, "s3"), LOCAL: "host"}.get(conn.conn_type)
+        if found is None:
+            raise ConfigError(f"{_name(conn)} is of type {conn.conn_type!r}; an end is of type {', '.join((*SSH_TYPES, *S3_TYPES))}")
+        kind = found
+    if kind == "host":
+        return Target("host", conn.conn_id, "host", conn.host, conn.port or 22, conn.login)
     types = SSH_TYPES if kind == "ssh" else S3_TYPES
     if conn.conn_type not in types:
         raise ConfigError(f"{_name(conn)} is of type {conn.conn_type!r}; this target needs one of type {' or '.join(types)}")
     return _ssh(conn, target_auth) if kind == "ssh" else _s3(conn, target_auth)
 
 
-def environment(target: Target) -> dict[str, str]:
+def from_source(conn: PlainConnection, kind: str, auth: str) -> Target | None:
+    """The same for a source; None where the files are those of the host that runs the tool."""
+    found = None if kind == "host" else from_connection(conn, kind, auth)
+    return None if found is None or found.kind == "host" else found
+
+
+def refuse_ends(route: Route, source: Target | None, target: Target) -> None:
+    """Raise ConfigError where an end names a bucket and its Connection is no store, or the other way round."""
+    for word, place, kind in (("source", route.source, source.kind if source else "host"), ("target", route.target, target.kind)):
+        if (kind == "s3") != bool(place.bucket):
+            raise ConfigError(
+                f"{word}.bucket: connection {place.conn!r} is an object store's; name the bucket"
+                if kind == "s3"
+                else f"{word}.bucket: connection {place.conn!r} is no object store's; take the bucket out, or name another connection"
+            )
+    if source is not None and source.kind == target.kind and _root(route.source, source)[0] == _root(route.target, target)[0]:
+        one, other = _root(route.source, source)[1], _root(route.target, target)[1]
+        if places.inside(one, other) or places.inside(other, one):
+            raise ConfigError(f"target.path: {other!r} is the source {one!r}, or one lies inside the other, on one server; name another")
+
+
+def _root(place: Endpoint, login: Target) -> tuple[tuple[object, ...], str]:
+    """Which server or bucket, and where there, as far as it can be told from here."""
+    if login.kind == "s3":
+        return (login.address, place.bucket), f"/{place.path.strip('/')}"
+    return (login.host, login.port, login.login if place.path.startswith("~") else ""), place.path
+
+
+def environment(target: Target, source: Target | None = None) -> dict[str, str]:
     """The secrets that the job is handed, by the names of its environment; empty with `target_auth: host`."""
     named = {
+        **(_of_source(source) if source else {}),
         "FS_SYNC_PASSWORD": target.password,
         "FS_SYNC_KEY": target.key,
         "RCLONE_CONFIG_TARGET_ACCESS_KEY_ID": target.access_key,
@@ -90,6 +129,17 @@ def environment(target: Target) -> dict[str, str]:
         "RCLONE_CONFIG_TARGET_SESSION_TOKEN": target.session_token,
     }
     return {name: value for name, value in named.items() if value}
+
+
+def _of_source(source: Target) -> dict[str, str | None]:
+    return {
+        "FS_SYNC_SOURCE_PASSWORD": source.password,
+        # As one line, which base64 makes of it.
+        "FS_SYNC_SOURCE_KEY": base64.b64encode(f"{source.key.rstrip()}\n".encode()).decode() if source.key else None,
+        "RCLONE_CONFIG_SOURCE_ACCESS_KEY_ID": source.access_key,
+        "RCLONE_CONFIG_SOURCE_SECRET_ACCESS_KEY": source.secret_key,
+        "RCLONE_CONFIG_SOURCE_SESSION_TOKEN": source.session_token,
+    }
 
 
 def secret_forms(secret: str) -> tuple[str, ...]:

@@ -30,21 +30,27 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 DOC = """
-Replicates files one way, server to server: `{backend}` runs on the source and writes to {where}. Only logs, counts and checksums
-come through Airflow.
+Replicates files one way: `{backend}` runs {runs} and writes to {where}.
 
 * **Routes** come from the Variable `{dag_id}`; without it there is one route, `default`, from the flat `fs_sync_*` Variables.
 * **By hand**: *Trigger* offers the routes to run, a dry run (which checks all and copies nothing), the verification and the bandwidth.
 * **What happened** stands at the end of the log of each route's last task, as its XCom, and in the asset event.
 """
-WHERE = {"ssh": "another server over SSH", "s3": "a bucket"}
+RUNS = {
+    "source": "on the source, so that the bytes go from server to server",
+    "target": "on the target, reads from a bucket, so that the bytes go from the store to the server,",
+    "worker": "on the worker, **so that all bytes pass it**: for servers that can't see each other, or have no shell. It reads",
+}
+WHERE = {"ssh": "another server over SSH", "s3": "a bucket", "host": "its own files", "any": "a server or a bucket, as the Connections say"}
 
 
 def replicate(
     dag_id: str,
     *,
     backend: Literal["rsync", "rclone"],
-    target: Literal["ssh", "s3"],
+    target: Literal["ssh", "s3", "host", "any"],
+    source: Literal["host", "s3", "any"] = "host",
+    runner: Literal["source", "target", "worker"] = "source",
     schedule: Any = "@hourly",
     doc: str | None = None,
     retry_delay: timedelta | None = None,
@@ -53,12 +59,12 @@ def replicate(
     large_pool: str | None = None,
 ) -> DAG:
     """
-    Given the backend (rsync or rclone) and the target's kind (ssh or s3), return the DAG that copies the routes of the Variable `dag_id`.
+    Given the backend, what its ends are and where it runs (see route.Kind), return the DAG that copies the routes of the Variable `dag_id`.
 
     `retry_delay` is Airflow's own default unless given; a job that runs longer than `defer_after` seconds gives its worker slot back.
     `large_queue` and `large_pool` are those of `transfer`, from the environment unless given; empty is Airflow's own default.
     """
-    kind = Kind(backend=backend, target=target)
+    kind = Kind(backend=backend, target=target, source=source, runner=runner)
     defaults: dict[str, Any] = {"retries": RETRIES, "retry_policy": RETRY_POLICY}
     if retry_delay is not None:
         defaults["retry_delay"] = retry_delay
@@ -67,11 +73,12 @@ def replicate(
         schedule=schedule,
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
-        max_active_runs=3,
+        # Jobs of several workers do not see each other's locks.
+        max_active_runs=1 if runner == "worker" else 3,
         default_args=defaults,
         params={name: _param(**spec) for name, spec in form.run_params().items()},
-        tags=["fs-sync", backend, target],
-        doc_md=doc or DOC.format(backend=backend, where=WHERE[target], dag_id=dag_id),
+        tags=["fs-sync", backend, *(end for end in (source, target) if end in ("ssh", "s3")), *(["worker"] if runner == "worker" else [])],
+        doc_md=doc or DOC.format(backend=backend, runs=RUNS[runner], where=WHERE[target], dag_id=dag_id),
     ) as dag:
         report = AssetAlias(f"fs-sync:{dag_id}")
         large = {"queue": _either(large_queue, LARGE_QUEUE), "pool": _either(large_pool, LARGE_POOL)}

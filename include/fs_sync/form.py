@@ -11,6 +11,7 @@ from fs_sync.options import VERIFY, Route, parse_bandwidth
 FLAT: dict[str, tuple[str, str]] = {
     "fs_sync_source_conn": ("source", "conn"),
     "fs_sync_source_path": ("source", "path"),
+    "fs_sync_source_s3_bucket": ("source", "bucket"),
     "fs_sync_target_conn": ("target", "conn"),
     "fs_sync_target_path": ("target", "path"),
     "fs_sync_target_s3_bucket": ("target", "bucket"),

@@ -18,6 +18,8 @@ from fs_sync.errors import ConfigError
 if TYPE_CHECKING:
     import asyncssh
 
+# What stands for the worker itself, as the host of a job or as an end with files of its own.
+HERE = PlainConnection(conn_id=credentials.LOCAL, conn_type=credentials.LOCAL)
 CONNECT_TIMEOUT = 15
 KEEPALIVE = 30
 
@@ -54,8 +56,10 @@ class HostHook(SSHHook):
         )
 
 
-def connection(conn_id: str) -> PlainConnection:
-    """Given a Connection's id, return it as plain values. Raise ConfigError if there is none."""
+def connection(conn_id: str, *, worker: bool = False) -> PlainConnection:
+    """Given a Connection's id, return it as plain values; for a `worker` one id stands for itself. Raise ConfigError if there is none."""
+    if worker and conn_id == credentials.LOCAL:
+        return HERE
     try:
         found = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
@@ -117,6 +121,8 @@ def deferrable(conn: PlainConnection) -> bool:
 
     Not where a proxy command of the worker's ~/.ssh/config is in between, or where algorithms are chosen by paramiko's names.
     """
+    if conn.conn_type == credentials.LOCAL:
+        return False
     hook = ssh_hook(conn)
     return not (hook.host_proxy_cmd or hook.disabled_algorithms or hook.ciphers)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import selectors
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
 from fs_sync import job as jobs
 from fs_sync import logins
+from fs_sync.credentials import LOCAL
 from fs_sync.errors import ConnectionFailed, FsSyncError, SourceError, ToolFailed
 from fs_sync.records import printable
 
@@ -36,7 +41,10 @@ SFTP_ANSWER = re.compile(rb"\x00\x00..\x02\x00\x00\x00", re.DOTALL)  # so long, 
 
 @contextlib.contextmanager
 def connect(conn: PlainConnection, patience: float = logins.DROPPED_FOR) -> Iterator[Host]:
-    """Given an ssh Connection, log in and give the Host until the end of the block."""
+    """Given an ssh Connection, log in and give the Host until the end of the block; for the worker's own, what needs no login."""
+    if conn.conn_type == LOCAL:
+        yield Here()
+        return
     client = logins.login(conn, patience)
     try:
         yield Host(client, f"connection {conn.conn_id!r}, {conn.host}:{conn.port or 22}")
@@ -110,8 +118,8 @@ class Host:
         return Ran(code, rest, err, banner)
 
     @contextlib.contextmanager
-    def open(self, command: str) -> Iterator[paramiko.Channel]:
-        """A channel that runs a command. Raise ConnectionFailed if the host gives none."""
+    def open(self, command: str) -> Iterator[Any]:
+        """A channel, or what serves as one, that runs a command. Raise ConnectionFailed if the host gives none."""
         channel = None
         try:
             transport = self.client.get_transport()
@@ -132,7 +140,7 @@ class Host:
         finally:
             channel.close()
 
-    def send(self, channel: paramiko.Channel, data: bytes) -> None:
+    def send(self, channel: Any, data: bytes) -> None:
         """Send all of it, counted."""
         self.bytes += len(data)
         channel.sendall(data)
@@ -171,7 +179,8 @@ class Host:
             return ConnectionFailed(f"{self.name}: the connection broke before the host answered; it is tried again")
         mend = (
             "fs-sync runs its scripts on the source, so this login needs a shell: give it one, or name a login that has one; "
-            "an account for SFTP alone can be a target (of fs_sync_rclone), and as a source it takes a transfer by the worker"
+            "an account for SFTP alone can be a target (of fs_sync_rclone), and as a source it takes fs_sync_rclone_worker, "
+            "by which the bytes pass the worker"
         )
         if b"sftp connections only" in out + err or self._speaks_sftp():
             return SourceError(f"{self.name}: the login serves SFTP only; {mend}")
@@ -189,10 +198,52 @@ class Host:
             return False
 
 
+class Here(Host):
+    """The worker as a host: the same scripts and the same answers, by its own `sh` and over no network."""
+
+    def __init__(self) -> None:
+        self.name = f"the worker {socket.gethostname()}"
+        self.bytes = 0
+
+    def send(self, channel: Any, data: bytes) -> None:
+        channel.sendall(data)
+
+    def feed(self, stdin: bytes, timeout: float = ANSWER) -> Ran:
+        """Run `sh` with these bytes on its stdin."""
+        try:
+            done = subprocess.run(["sh"], input=stdin, capture_output=True, timeout=timeout, env=_environment(), cwd="/", check=False)
+        except subprocess.TimeoutExpired:
+            raise ConnectionFailed(f"{self.name} did not answer within {timeout:.0f} s; it is tried again") from None
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    @contextlib.contextmanager
+    def open(self, command: str) -> Iterator[Any]:
+        """A socket to a shell that runs a command."""
+        ours, its = socket.socketpair()
+        with ours, its:
+            process = subprocess.Popen(
+                ["sh", "-c", command], stdin=its.fileno(), stdout=its.fileno(), stderr=subprocess.DEVNULL, env=_environment(), cwd="/"
+            )
+            its.close()
+            try:
+                yield ours
+            finally:
+                ours.close()
+                process.terminate()
+                process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """What a job on the worker gets of the worker's own environment: none of Airflow's settings and secrets."""
+    own = {name: os.environ[name] for name in ("HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+    # The environment's programs, rclone among them, come first.
+    return {**own, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"}
+
+
 class Watch:
     """One exec on a host that answers looks at jobs."""
 
-    def __init__(self, host: Host, channel: paramiko.Channel) -> None:
+    def __init__(self, host: Host, channel: Any) -> None:
         self.host = host
         self.channel = channel
         self.answers = jobs.Answers()

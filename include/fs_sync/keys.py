@@ -81,6 +81,12 @@ def private_key(text: str, passphrase: str | None, what: str) -> str:
     return encoded.decode()
 
 
+def public_key(private: str) -> str:
+    """Given a private key as `private_key` returns it, return its public one as "type base64"."""
+    key = serialization.load_ssh_private_key(private.encode(), None)
+    return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
 def _host_key(line: str, what: str) -> str:
     words = line.split()
     if words[0].startswith("@"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # A task in one of these states goes on, now or with its next try; any other one means that somebody ended or cleared it.
 GOES_ON = ("running", "deferred", "scheduled", "queued", "up_for_retry")
+# Where a job of the worker keeps its directory, for several workers on one machine a folder that they share.
+WORKER_DIR = "FS_SYNC_WORKER_DIR"
+ORPHANED = 30  # seconds
 SECRET_EXTRAS = ("private_key", "private_key_passphrase", "passphrase", "aws_secret_access_key", "aws_session_token")
 LAUNCHED = {
     "started": "The job was started",
@@ -71,9 +75,9 @@ class JobOperator(SSHOperator):
         earlier = self._earlier(context["ti"])
         from fs_sync import credentials, watching
 
-        with self._noted(context["ti"]), watching.Watcher(self.source, self._say) as self.watcher:
-            launched = self.watcher.launch(self.job, self.command or "", credentials.environment(self.target))
-            self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.source.host)
+        with self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
+            launched = self.watcher.launch(self.job, self.command or "", credentials.environment(self.target, self.source))
+            self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.host.host or "this worker")
             return self._follow(context, earlier, Lines(), 0)
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> Any:
@@ -84,7 +88,7 @@ class JobOperator(SSHOperator):
         if event.get("error"):
             self.log.warning("The triggerer can't watch the job, so the worker does: %s", event["error"])
             self.defer_after = math.inf
-        with self._noted(context["ti"]), watching.Watcher(self.source, self._say) as self.watcher:
+        with self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
             return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
 
     def on_kill(self) -> None:
@@ -121,7 +125,7 @@ class JobOperator(SSHOperator):
         from fs_sync import watching
 
         try:
-            self.log.info("%s", watching.kill(self.source, self.job))
+            self.log.info("%s", watching.kill(self.host, self.job))
         except FsSyncError as error:
             self.log.warning("The job could not be ended; it stops itself when nobody watches it any more: %s", error)
 
@@ -132,11 +136,15 @@ class JobOperator(SSHOperator):
             raise ConfigError("\n".join((f"route {mapped.name!r} can't run:", *(f"  {fault}" for fault in mapped.faults))))
         route = self.route = form.apply_run(mapped.route, mapped.run)
         self.ti = ti
-        self.source = hooks.connection(route.source.conn)
-        conn = hooks.connection(route.target.conn)
-        _mask(*_secrets_of(self.source), *_secrets_of(conn))
-        self.target = credentials.from_connection(conn, self.kind.target, route.target_auth)
-        _mask(*credentials.environment(self.target).values())  # a key in the form that the job gets
+        worker = self.kind.runner == "worker"
+        ends = {word: hooks.connection(end.conn, worker=worker) for word, end in (("source", route.source), ("target", route.target))}
+        ends["worker"] = hooks.HERE
+        _mask(*(secret for conn in ends.values() for secret in _secrets_of(conn)))
+        self.host = ends[self.kind.runner]
+        self.target = credentials.from_connection(ends["target"], self.kind.target, route.target_auth)
+        self.source = credentials.from_source(ends["source"], self.kind.source, route.target_auth)
+        credentials.refuse_ends(route, self.source, self.target)
+        _mask(*credentials.environment(self.target, self.source).values())  # a key in the form that the job gets
         self.job = job.name_job(
             ti.dag_id,
             ti.run_id,
@@ -146,11 +154,13 @@ class JobOperator(SSHOperator):
             # A retry is the same job, a cleared task a new one: clearing raises max_tries.
             generation=max(0, ti.max_tries - (self.retries or 0)),
             target_identity=self._identity(),
-            base=route.job_dir,
+            base=route.job_dir or (os.environ.get(WORKER_DIR, "") if worker else ""),
             timeout=route.timeout,
             stall_after=route.stall_after,
+            # Nobody but this task can watch a job of the worker's, and the next try may be on another one.
+            **({"orphan_after": ORPHANED} if worker else {}),
         )
-        self.command = scripts.render(self.step, route, self.target, self.kind, dry_run=mapped.run.dry_run)
+        self.command = scripts.render(self.step, route, self.target, self.kind, self.source, dry_run=mapped.run.dry_run)
 
     def _identity(self) -> str:
         """The place that is written to, by which routes exclude each other: whoever logs in, unless it is below his home."""
@@ -210,17 +220,17 @@ class JobOperator(SSHOperator):
         from fs_sync.trigger import JobTrigger
 
         assert self.watcher is not None  # noqa: S101
-        deferrable = hooks.deferrable(self.source)
+        deferrable = hooks.deferrable(self.host)
         until = time.monotonic() + self.defer_after if deferrable else None
         answer = self.watcher.watch(self.job, lines, until)
         worker_bytes += self.watcher.bytes
         if answer is None and self.unwanted:
             raise Stopped("the task was ended or cleared, and its job on the host with it")
         if answer is None:
-            trigger = JobTrigger(conn_id=self.source.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
-            context["ti"].xcom_push(key=HANDED, value={"conn_id": self.source.conn_id, "job": self.job.to_dict()})
+            trigger = JobTrigger(conn_id=self.host.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
             if not deferrable:
                 raise Stopped("the task was told to stop; its job on the host goes on, and the next try attaches to it")
+            context["ti"].xcom_push(key=HANDED, value={"conn_id": self.host.conn_id, "job": self.job.to_dict()})
             self.defer(trigger=trigger, method_name="resume")
         said = records.parse(answer.results)
         error = steps.failure(answer, said)
@@ -239,7 +249,7 @@ class JobOperator(SSHOperator):
         if self.step == "finish":
             return self._publish(context, said, worker_bytes, earlier)
         ti = context["ti"]
-        plan = steps.planned(said, worker_bytes, ti.start_date.timestamp())
+        plan = steps.planned(said, worker_bytes, ti.start_date.timestamp(), ahead=self.kind.runner != "worker")
         if plan["over"]:
             plan["report"] = self._publish(context, said, worker_bytes, earlier)
         elif plan["transfer"]:

@@ -111,7 +111,7 @@ class Endpoint(BaseModel):
         examples=["/srv/data"],
     )
     bucket: Annotated[str, AfterValidator(_bucket)] = Field(
-        default="", description="Bucket of an object store; only for a target", examples=["backup"]
+        default="", description="Bucket of an object store, where this end is one", examples=["backup"]
     )
 
 

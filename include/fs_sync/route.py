@@ -19,10 +19,17 @@ SHAPE = '{"defaults": {…}, "routes": [{…}, …]}'
 
 @dataclass(frozen=True)
 class Kind:
-    """What sets one DAG apart from another: the tool, and what its targets are."""
+    """
+    What sets one DAG apart from another: the tool, what its ends are, and where the tool runs.
+
+    An end is the files of the host where the tool runs (`host`), a server over SSH (`ssh`), a bucket (`s3`), or what its
+    Connection says (`any`). The tool runs on the source's host, on the target's, or on the worker.
+    """
 
     backend: Literal["rsync", "rclone"]
-    target: Literal["ssh", "s3"]
+    target: Literal["ssh", "s3", "host", "any"]
+    source: Literal["host", "s3", "any"] = "host"
+    runner: Literal["source", "target", "worker"] = "source"
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,9 @@ def _no_constant(name: str) -> object:
 
 
 def _builtin(kind: Kind) -> dict[str, Any]:
+    source = "s3_source_conn" if kind.source == "s3" else "sftp_source_conn"
     target = "s3_target_conn" if kind.target == "s3" else "sftp_target_conn"
-    return {"source": {"conn": "sftp_source_conn"}, "target": {"conn": target}}
+    return {"source": {"conn": source}, "target": {"conn": target}}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -187,30 +195,40 @@ def _validated(written: _Raw, kind: Kind) -> tuple[Route | None, tuple[Fault, ..
         route = Route.model_validate(written.merged)
     except ValidationError as error:
         return None, (*faults.of(error, Route), *own)
-    if kind.target == "s3":
-        prefix = route.target.model_copy(update={"path": route.target.path.lstrip("/")})
-        route = route.model_copy(update={"target": prefix})
+    # Of a bucket the path is a prefix.
+    for end, place in (("source", route.source), ("target", route.target)):
+        if place.bucket:
+            route = route.model_copy(update={end: place.model_copy(update={"path": place.path.lstrip("/")})})
     return route, own
 
 
 def _of_endpoints(written: _Raw, kind: Kind) -> tuple[Fault, ...]:
-    found = [*_of_path(written, "source")]
-    if written.text("source", "bucket"):
-        found.append(Fault(("source", "bucket"), "a source is a path on a server; take the bucket out"))
-    bucket = written.text("target", "bucket")
-    if kind.target == "s3":
-        if not bucket and _blank(written, "target", "bucket"):
-            found.append(Fault(("target", "bucket"), 'is missing; write it, as "backup"'))
-        return tuple(found)
-    if bucket:
-        found.append(Fault(("target", "bucket"), "this DAG copies to a server; take the bucket out, or use the DAG for buckets"))
-    found += _of_path(written, "target")
+    found = [*_of_end(written, "source", kind.source), *_of_end(written, "target", kind.target)]
     source, target = written.path("source"), written.path("target")
-    if target == "/":
+    buckets = written.text("source", "bucket"), written.text("target", "bucket")
+    if not buckets[1] and kind.target != "s3" and target == "/":
         found.append(Fault(("target", "path"), "is the root of the file system; name a directory of its own"))
-    elif source and target and written.text("source", "conn") == written.text("target", "conn"):
-        found += _of_nesting(source, target)
+    elif written.text("source", "conn") == written.text("target", "conn") and buckets[0] == buckets[1]:
+        if buckets[0]:
+            source, target = f"/{source.strip('/')}", f"/{target.strip('/')}"
+        if source and target:
+            found += _of_nesting(source, target)
     return tuple(found)
+
+
+def _of_end(written: _Raw, end: str, kind: str) -> list[Fault]:
+    bucket = written.text(end, "bucket")
+    if kind == "s3":
+        missing = not bucket and _blank(written, end, "bucket")
+        return [Fault((end, "bucket"), 'is missing; write it, as "backup"')] if missing else []
+    if kind == "any" and bucket:
+        return []
+    found = _of_path(written, end)
+    if bucket and end == "source":
+        found.append(Fault((end, "bucket"), "this DAG copies from a server; take the bucket out, or use fs_sync_rclone_from_minio"))
+    elif bucket:
+        found.append(Fault((end, "bucket"), "this DAG copies to a server; take the bucket out, or use the DAG for buckets"))
+    return found
 
 
 def _of_path(written: _Raw, end: str) -> list[Fault]:
@@ -252,11 +270,11 @@ def _against_earlier(written: _Raw, earlier: list[_Raw], kind: Kind) -> list[Fau
 
 
 def _overlap(one: _Raw, other: _Raw, kind: Kind) -> bool:
-    place = ("conn", "bucket") if kind.target == "s3" else ("conn",)
+    place = ("conn",) if kind.target in ("ssh", "host") else ("conn", "bucket")
     here, there = one.path("target"), other.path("target")
     if any(one.text("target", part) != other.text("target", part) for part in place):
         return False
-    if kind.target == "s3":
+    if kind.target == "s3" or (kind.target == "any" and one.text("target", "bucket")):
         here, there = here.lstrip("/"), there.lstrip("/")
         if not one.text("target", "bucket"):
             return False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from fs_sync import patterns, templates
+from fs_sync import keys, patterns, templates
 from fs_sync.credentials import Target
-from fs_sync.options import Route
+from fs_sync.options import Endpoint, Route
 from fs_sync.route import Kind
 
 STEPS = ("plan", "transfer", "finish")
@@ -22,18 +23,27 @@ RSYNC_PRESERVE = {
     "xattrs": "--xattrs",
 }
 OVERWRITE = {"changed": (), "newer": ("--update",), "never": ("--ignore-existing",)}
+HERE = {"source": "the source host", "target": "the target host", "worker": "the worker"}
 AUTH_WORDS = {"key": "its private key", "password": "its password", "host": "the source host's own key"}
 
 
-def render(step: str, route: Route, target: Target, kind: Kind, *, dry_run: bool = False) -> str:
-    """Given a step of a route and its target, return the script that the source host runs. It holds no secret."""
+def render(step: str, route: Route, target: Target, kind: Kind, source: Target | None = None, *, dry_run: bool = False) -> str:
+    """
+    Given a step of a route and its ends, return the script that the host runs where the tool is. It holds no secret.
+
+    Without a `source` the files to copy are those of that host.
+    """
     if step not in STEPS:
         raise ValueError(f"step {step!r} is none of {', '.join(STEPS)}")
     values = {
         "step": step,
         "name": route.name,
         "backend": kind.backend,
-        "target": kind.target,
+        "source": source.kind if source else "host",
+        "target": target.kind,
+        "runner": kind.runner,
+        "here": HERE[kind.runner],
+        "source_conn": route.source.conn,
         "source_path": route.source.path,
         "require": route.require,
         "min_age": route.min_age,
@@ -51,6 +61,7 @@ def render(step: str, route: Route, target: Target, kind: Kind, *, dry_run: bool
         "remote": lambda name: templates.one_line(f"remote/{name}.sh"),
         **_of_backend(route, kind),
         **_of_target(route, target),
+        **(_of_source(route, source, target) if source else {}),
     }
     return templates.render(f"{step}.sh.j2", **values)
 
@@ -67,23 +78,37 @@ def _of_backend(route: Route, kind: Kind) -> dict[str, Any]:
 
 
 def _of_target(route: Route, target: Target) -> dict[str, Any]:
-    if target.kind == "ssh":
+    path = {"target_path": route.target.path, "target_end": _end("target", route.target, target)}
+    if target.kind != "s3":
+        return path
+    return {**path, "bucket": route.target.bucket, "bucket_path": _bucket_path(route.target), "endpoint": target.endpoint}
+
+
+def _of_source(route: Route, source: Target, target: Target) -> dict[str, Any]:
+    if source.kind == "s3":
         return {
-            "target_path": route.target.path,
-            "target_host": target.host,
-            "target_port": target.port,
-            "target_login": target.login,
-            "host_keys": target.host_keys,
-            "auth_words": AUTH_WORDS[target.auth],
+            "source_end": _end("source", route.source, source),
+            "source_bucket_path": _bucket_path(route.source),
+            "same_store": replace(source, conn_id="") == replace(target, conn_id=""),
         }
-    prefix = route.target.path.strip("/")
+    if not (source.key and target.key):
+        return {"source_end": _end("source", route.source, source)}
+    # The agent has two keys, and each end is to be asked with its own.
     return {
-        "bucket": route.target.bucket,
-        "bucket_path": f"{route.target.bucket}/{prefix}" if prefix else route.target.bucket,
-        "endpoint": target.endpoint,
-        "region": target.region,
-        "provider": target.provider,
+        "source_end": _end("source", route.source, source, keys.public_key(source.key)),
+        "target_end": _end("target", route.target, target, keys.public_key(target.key)),
     }
+
+
+def _end(word: str, place: Endpoint, login: Target, public_key: str = "") -> dict[str, Any]:
+    """What the scripts know of an end that they log in to."""
+    words = AUTH_WORDS[login.auth]
+    return {**login.public, "word": word, "bucket": place.bucket, "auth_words": words, "public_key": public_key}
+
+
+def _bucket_path(place: Endpoint) -> str:
+    prefix = place.path.strip("/")
+    return f"{place.bucket}/{prefix}" if prefix else place.bucket
 
 
 def rsync_flags(route: Route) -> tuple[str, ...]:

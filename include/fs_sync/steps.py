@@ -9,7 +9,7 @@ from typing import Any
 from fs_sync import records as recorded
 from fs_sync.errors import FsSyncError, JobVanished, from_exit
 from fs_sync.job import Answer
-from fs_sync.options import Route
+from fs_sync.options import Endpoint, Route
 from fs_sync.records import Records
 from fs_sync.report import Report, report
 from fs_sync.route import Kind
@@ -19,15 +19,19 @@ SMALL_BYTES = 64 * 1024**2
 SMALL_FILES = 1000
 
 
-def planned(said: Records, worker_bytes: int, began: float) -> dict[str, Any]:
-    """Given what plan found, return what the later steps need of it; `transfer` says whether there is much to do."""
+def planned(said: Records, worker_bytes: int, began: float, *, ahead: bool = True) -> dict[str, Any]:
+    """
+    Given what plan found, return what the later steps need of it; `transfer` says whether there is much to do.
+
+    Not `ahead` where the worker carries the bytes: a step of its own might come to another worker, and gains nothing.
+    """
     files, size = said.counts.get("new", 0) + said.counts.get("changed", 0), said.bytes.get("todo", 0)
     much = size > SMALL_BYTES or files > SMALL_FILES
     over = said.nothing or said.dry
     return {
         "files": files,
         "bytes": size,
-        "transfer": much and not over,
+        "transfer": ahead and much and not over,
         "over": over,
         "report": None,
         "records": said.to_dict(),
@@ -46,16 +50,23 @@ def route_report(
 ) -> Report:
     """Given a route, what this step said and what those before handed on, return the report of all of them."""
     steps = [*(recorded.from_dict(step["records"]) for step in earlier), said]
+    if kind.runner == "worker":
+        # All that the tool moved, it moved through this machine.
+        worker_bytes += sum(step.bytes.get("wire", 0) for step in steps)
     return report(
         recorded.merge(*steps),
         route=route.name,
         backend=kind.backend,
-        source=f"{route.source.conn}:{route.source.path}",
-        target=f"{route.target.conn}:{'/'.join(part for part in (route.target.bucket, route.target.path) if part)}",
+        source=_place(route.source),
+        target=_place(route.target),
         dag_id=dag_id,
         worker_bytes=worker_bytes + sum(int(step["worker_bytes"]) for step in earlier),
         total=max(0.0, time.time() - began),
     )
+
+
+def _place(end: Endpoint) -> str:
+    return f"{end.conn}:{'/'.join(part for part in (end.bucket, end.path) if part)}"
 
 
 def failure(answer: Answer, said: Records) -> FsSyncError | None:

@@ -109,7 +109,7 @@ def test_the_host_s_own_key_is_refused_by_its_name(ends: dict[str, End], source:
 @pytest.mark.parametrize("name", ["rsync"])
 def test_nobody_listens_on_the_port(ends: dict[str, End], source: Path, name: str) -> None:
     end = changed(ends[name], port=free_port())
-    refused(end, source, 104, f":{end.connection.port}", "connection target", "can't be reached", "refused")
+    refused(end, source, 104, f":{end.connection.port}", "connection target", "can't be reached", "refused", "fs_sync_rclone_worker")
 
 
 @pytest.mark.parametrize("name", ["rclone"])
@@ -252,7 +252,7 @@ def test_a_store_that_the_source_does_not_see(ends: dict[str, End], source: Path
 
 def test_a_store_with_an_unknown_name(ends: dict[str, End], source: Path) -> None:
     end = changed(ends["minio"], extra={"endpoint_url": "http://no-such-host.invalid:9000"})
-    refused(end, source, 104, "no-such-host.invalid", "connection store", "can't be reached from the source host")
+    refused(end, source, 104, "no-such-host.invalid", "connection store", "can't be reached from the source host", "fs_sync_rclone_worker")
 
 
 @pytest.mark.parametrize("wild", ["a*", "a[b]"])

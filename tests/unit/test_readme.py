@@ -19,6 +19,7 @@ from lab import option_table
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+DIRECTIONS = (REPOSITORY / "docs" / "directions.md").read_text(encoding="utf-8")
 TEMPLATES = REPOSITORY / "templates"
 DAGS = tuple(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
 
@@ -53,6 +54,15 @@ def test_every_route_of_the_examples_is_right() -> None:
         for mapped in route.parse(json.dumps(document), {}, kind, form.Run(), "n"):
             assert mapped.faults == ()
             assert mapped.route is not None
+
+
+def test_every_route_of_the_directions_is_right() -> None:
+    from_minio, worker = (json.loads(block) for block in blocks(DIRECTIONS, "json"))
+    for document, kind in (
+        (from_minio, route.Kind("rclone", "host", "s3", "target")),
+        (worker, route.Kind("rclone", "any", "any", "worker")),
+    ):
+        assert [mapped.faults for mapped in route.parse(json.dumps(document), {}, kind, form.Run(), "n") if mapped.faults] == []
 
 
 def test_the_connections_of_the_example_are_right() -> None:
@@ -90,8 +100,10 @@ def test_what_is_held_has_its_reason_and_every_kind_of_target_its_row() -> None:
     scripts = "".join(path.read_text(encoding="utf-8") for path in TEMPLATES.glob("*.j2"))
     reasons = set(re.findall(r"^\s*reason=(\S+)$|\^\|([\w-]+)\$tab\|", scripts, re.MULTILINE))
     reasons = {first or second for first, second in reasons} - {"content-differs", "size-differs"}  # those are failures
-    held = README.split("| reason in the report |")[1].split("\n\n")[0]
-    assert set(re.findall(r"^\| `([^`]+)` \|", held, re.MULTILINE)) == reasons
+    reasons |= {first or second for first, second in re.findall(r'held\("([^"]+)"\)|print "([a-z-]+)\\t"', scripts)}
+    held = README.split("| reason in the report |")[1].split("\n\n")[0] + DIRECTIONS.split("| reason in the report |")[1].split("\n\n")[0]
+    first_columns = "".join(re.findall(r"^\| (`[^|]+) \|", held, re.MULTILINE))
+    assert set(re.findall(r"`([^`]+)`", first_columns)) == reasons
     kinds = README.split("| kind in the report |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `([^`]+)` \|", kinds, re.MULTILINE)) == set(KINDS)
 
@@ -111,7 +123,7 @@ def test_every_python_example_parses_and_calls_what_is_there() -> None:
         assert "airflow" in example.lower(), "without the word Airflow passes the file over"
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/directions.md"])
 def test_links_lead_somewhere(document: str) -> None:
     path = REPOSITORY / document
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))

@@ -88,7 +88,7 @@ ONE_FAULT = [
     ({"source": {"path": "/" + "x" * 4095}}, "is longer than 4095 bytes"),
     ({"source": {"path": "/s", "conn": "ssh://me:hunter2@host"}}, "routes[0].source.conn: the value (not shown"),
     ({"source": {"path": "/s", "conn": ""}}, "routes[0].source.conn: '' is not a connection id"),
-    ({"source": {"path": "/s", "bucket": "bkt"}}, "routes[0].source.bucket: a source is a path on a server"),
+    ({"source": {"path": "/s", "bucket": "bkt"}}, "routes[0].source.bucket: this DAG copies from a server"),
     ({"target": {"path": "/"}}, "routes[0].target.path: is the root of the file system"),
     ({"target": {"path": "//."}}, "routes[0].target.path: is the root of the file system"),
     ({"target": {"path": "/d", "bucket": "bkt"}}, "routes[0].target.bucket: this DAG copies to a server"),

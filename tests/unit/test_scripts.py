@@ -17,6 +17,7 @@ from fs_sync.options import Route
 from fs_sync.route import Kind
 
 KINDS = {"rsync": Kind("rsync", "ssh"), "rclone": Kind("rclone", "ssh"), "minio": Kind("rclone", "s3")}
+WORKER = Kind("rclone", "any", "any", "worker")
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKey"
 SSH = Target("ssh", "there", "key", "host.example", 2222, "me", (HOST_KEY,))
 S3 = Target("s3", "store", "key", endpoint="http://127.0.0.1:9000", region="us-east-1", provider="Other")
@@ -74,6 +75,20 @@ def every_script() -> Mapping[str, str]:
         made[f"{kind}-{step}-full"] = render(step, kind, other, source=f"/{ODD}", target=f"/{ODD}", dry_run=step == "plan", **FULL)
     for kind in ("rsync", "minio"):
         made[f"{kind}-finish-size"] = render("finish", kind, verify="size")
+    return {**made, **directions()}
+
+
+def directions() -> Mapping[str, str]:
+    """The same for every direction that the worker copies in, from any end to any end."""
+    ends = {"ssh": replace(SSH, auth="password"), "s3": S3, "host": Target("host", "here", "host")}
+    made = {}
+    for (one, source), (other, target), step in itertools.product(ends.items(), ends.items(), scripts.STEPS):
+        places = [
+            {"conn": "c", "path": f"{'' if end == 's3' else '/'}{ODD}", "bucket": "backup" if end == "s3" else ""} for end in (one, other)
+        ]
+        for more, options in (("plain", {}), ("full", FULL), ("size", {"verify": "size"})):
+            asked = Route.model_validate({"name": "r", "source": places[0], "target": places[1], **options})
+            made[f"{one}-{other}-{step}-{more}"] = scripts.render(step, asked, target, WORKER, None if one == "host" else source)
     return made
 
 
@@ -118,9 +133,9 @@ def test_a_value_is_one_word_whatever_it_holds(kind: str, value: str) -> None:
 def test_what_a_connection_says_is_quoted_too(kind: str) -> None:
     target = a_target(kind, host="$(touch x)", login="it's $me", host_keys=(f"{HOST_KEY}'$(touch x)",), conn_id="a'b")
     script = render("plan", kind, target)
-    assert assigned(script, "place") == "it's $me@$(touch x):2222"
+    assert assigned(script, "target_place") == "it's $me@$(touch x):2222"
     assert assigned(script, "target_conn") == "a'b"
-    line = next(line for line in script.splitlines() if line.endswith(">known_hosts")).replace(">known_hosts", "")
+    line = next(line for line in script.splitlines() if line.endswith(">>known_hosts")).replace(">>known_hosts", "")
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=True, text=True).stdout == f"target {HOST_KEY}'$(touch x)\n"
 
 
@@ -227,7 +242,7 @@ def test_host_keys_are_always_checked() -> None:
         for word in ("StrictHostKeyChecking no", "accept-new", "UserKnownHostsFile /dev/null"):
             assert word not in script
         without = render(step, kind, a_target(kind, host_keys=()))
-        assert "fail 103" in without.partition("probe=")[0].splitlines()[-2]
+        assert "\nfail 103" in without.partition("probe=")[0]
 
 
 def test_a_dry_run_copies_nothing() -> None:

@@ -19,9 +19,9 @@ import httpx
 from lab.airflow import REPOSITORY
 from lab.processes import free_port, until
 from lab.rest import UNFINISHED, Rest
-from lab.stage import DAGS, MINIO, RCLONE, RSYNC
+from lab.stage import DAGS, FROM_MINIO, MINIO, RCLONE, RSYNC, WORKER
 
-__all__ = ["DAGS", "MINIO", "RCLONE", "RSYNC"]
+__all__ = ["DAGS", "FROM_MINIO", "MINIO", "RCLONE", "RSYNC", "WORKER"]
 
 FILE = REPOSITORY / "docker-compose.yml"
 LOGS = REPOSITORY / "build" / "stack"
@@ -168,6 +168,12 @@ class Stack:
         path = LOGS / (re.sub(r"[^\w.-]+", "-", name) + ".log")
         path.write_text(self.run("ps", "-a", check=False).stdout + self.logs("--timestamps"))
         return path
+
+    def ends(self) -> str:
+        """When which container ended or lacked memory, and with what exit code, by the engine's own memory of events."""
+        told = "{{.Time}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"
+        of = ("--filter", f"label=com.docker.compose.project={self.project}", "--filter", "event=die", "--filter", "event=oom")
+        return docker("events", "--since", "24h", "--until", "0s", *of, "--format", told)
 
     def left(self) -> str:
         """What of this copy is on the engine: containers, networks, volumes."""

@@ -193,7 +193,7 @@ def stack(started: Stack) -> Iterator[Stack]:
     variables = {dag_id: started.rest.variable(dag_id) for dag_id in DAGS}
     yield started
     ended = [container["Name"] for container in started.containers() if container["RestartCount"] or container["State"]["OOMKilled"]]
-    assert ended == []
+    assert ended == [], (started.ends(), started.save_logs("ended"))
     for dag_id, value in variables.items():
         if value is not None and started.rest.variable(dag_id) != value:
             started.rest.set_variable(dag_id, value)

@@ -122,7 +122,7 @@ def test_the_dags_say_what_they_are(stack: Stack) -> None:
         seen.open(RSYNC)
         page.get_by_role("button", name="Dag Docs").click()
         documentation = page.get_by_role("dialog")
-        expect(documentation).to_contain_text("Replicates files one way, server to server")
+        expect(documentation).to_contain_text("so that the bytes go from server to server")
         expect(documentation).to_contain_text(f"come from the Variable {RSYNC}")
         seen.keep("documentation")
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.e2e.stack.compose import BUCKET, DAGS, MINIO, ONE_SHOTS, RCLONE, RSYNC, Stack
+from tests.e2e.stack.compose import BUCKET, DAGS, FROM_MINIO, MINIO, ONE_SHOTS, RCLONE, RSYNC, WORKER, Stack
 
 SERVICES = {
     *("secrets", "postgres", "redis", "airflow-init", "demo-init", "airflow-apiserver", "scheduler", "dag-processor", "triggerer"),
@@ -47,7 +47,7 @@ def test_the_compose_file_is_clean(stack: Stack) -> None:
 
 def test_the_first_run_of_each_dag_is_green(stack: Stack) -> None:
     """Nothing was configured by anybody but the stack itself."""
-    for run in [stack.trigger(dag_id, "demo") for dag_id in DAGS]:
+    for run in [stack.trigger(dag_id, "demo") for dag_id in (*DAGS, WORKER)]:
         run.good()
         assert run.report()["state"] in ("ok", "nothing to do")
     sent = stack.checksums("source", "~/outbox")
@@ -55,6 +55,10 @@ def test_the_first_run_of_each_dag_is_green(stack: Stack) -> None:
     for dag_id in (RSYNC, RCLONE):
         assert stack.checksums("target", f"~/{DEMO[dag_id]}") == sent, dag_id
     assert stack.stored(DEMO[MINIO]) == sent
+    assert stack.checksums("target", "~/inbox/worker") == sent
+    # What the store has now, the target gets back.
+    stack.trigger(FROM_MINIO, "demo").good()
+    assert stack.checksums("target", f"~/inbox/from_minio/{DEMO[MINIO]}") == sent
 
 
 def test_no_log_has_an_error(stack: Stack) -> None:
