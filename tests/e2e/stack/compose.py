@@ -95,8 +95,8 @@ class Stack:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the environment says to `docker compose`, and nothing but that."""
-        return clean({"AIRFLOW_PORT": str(self.port), **self.environment})
+        """What the environment says to `docker compose`, and nothing but that. The tests need not wait a minute for each retry."""
+        return clean({"AIRFLOW_PORT": str(self.port), "RETRY_DELAY": "10", **self.environment})
 
     def run(self, *argv: str, **arguments: Any) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` for this copy."""
