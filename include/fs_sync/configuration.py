@@ -15,18 +15,18 @@ _ENVIRONMENT = "AIRFLOW_VAR_"
 _PREFIX = "fs_sync_"
 
 
-def load(dag_id: str, kind: Kind, given: Mapping[str, object], log: Logger) -> tuple[Mapped, ...]:
-    """Given the DAG's id and its run's params and conf in one, return the run's routes.
+def load(variable: str, kind: Kind, given: Mapping[str, object], log: Logger) -> tuple[Mapped, ...]:
+    """Given the key of the DAG's Variable and its run's params and conf in one, return the run's routes.
 
     The nonce is new at each reading, so that a run that is cleared as a whole makes new jobs. Raise ConfigError if the
     Variable is no configuration, or if the form says what it may not; a single wrong route is returned with its faults.
     """
     run = read_run(given)
-    raw: str | None = Variable.get(dag_id, default=None)
+    raw: str | None = Variable.get(variable, default=None)
     flat = {key: value for key in FLAT if (value := Variable.get(key, default=None))} if raw is None else {}
-    for warning in unknown_flat(_keys(log), known=(dag_id,)):
+    for warning in unknown_flat(_keys(log), known=(variable,)):
         log.warning(warning)
-    return parse(raw, flat, kind, run, nonce=secrets.token_hex(8), variable=f"Variable {dag_id}")
+    return parse(raw, flat, kind, run, nonce=secrets.token_hex(8), variable=f"Variable {variable}")
 
 
 def _keys(log: Logger) -> set[str]:

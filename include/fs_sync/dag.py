@@ -7,7 +7,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from airflow.sdk import DAG, AssetAlias, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
+from airflow.sdk import DAG, Asset, AssetAlias, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
 
 from fs_sync import errors, form, outcome
 from fs_sync.operator import JobOperator
@@ -32,8 +32,8 @@ RETRY_POLICY = ExceptionRetryPolicy(
 DOC = """
 Replicates files one way: `{backend}` runs {runs} and writes to {where}.
 
-* **Routes** come from the Variable `{dag_id}`; without it there is one route, `default`, from the flat `fs_sync_*` Variables.
-* **By hand**: *Trigger* offers the routes to run, a dry run (which checks all and copies nothing), the verification and the bandwidth.
+* **Routes** come from the Variable `{variable}`; without it there is one route, `default`, from the flat `fs_sync_*` Variables.
+* **By hand**: *Trigger* offers the routes to run, a dry run (it checks all and copies nothing), the verification, bandwidth and scan.
 * **What happened** stands at the end of the log of each route's last task, as its XCom, and in the asset event.
 """
 RUNS = {
@@ -57,14 +57,21 @@ def replicate(
     defer_after: float = 30.0,
     large_queue: str | None = None,
     large_pool: str | None = None,
+    variable: str | None = None,
+    scan: Literal["full", "quick"] | None = None,
+    paused: bool | None = None,
 ) -> DAG:
     """
-    Given the backend, what its ends are and where it runs (see route.Kind), return the DAG that copies the routes of the Variable `dag_id`.
+    Given the backend, what its ends are and where it runs (see route.Kind), return the DAG that copies the routes of a Variable.
+
+    Its key is the `dag_id` unless another DAG's `variable` is named: two DAGs of one Variable copy the same routes, each in its rhythm.
+    `scan` is that of all routes, unless a run's form says otherwise; without it each route's own. `paused` is how a new DAG begins.
 
     `retry_delay` is Airflow's own default unless given; a job that runs longer than `defer_after` seconds gives its worker slot back.
     `large_queue` and `large_pool` are those of `transfer`, from the environment unless given; empty is Airflow's own default.
     """
     kind = Kind(backend=backend, target=target, source=source, runner=runner)
+    variable = variable or dag_id
     defaults: dict[str, Any] = {"retries": RETRIES, "retry_policy": RETRY_POLICY}
     if retry_delay is not None:
         defaults["retry_delay"] = retry_delay
@@ -76,11 +83,14 @@ def replicate(
         # Jobs of several workers do not see each other's locks.
         max_active_runs=1 if runner == "worker" else 3,
         default_args=defaults,
-        params={name: _param(**spec) for name, spec in form.run_params().items()},
+        params={name: _param(**spec) for name, spec in form.run_params(scan).items()},
+        is_paused_upon_creation=paused,
         tags=["fs-sync", backend, *(end for end in (source, target) if end in ("ssh", "s3")), *(["worker"] if runner == "worker" else [])],
-        doc_md=doc or DOC.format(backend=backend, runs=RUNS[runner], where=WHERE[target], dag_id=dag_id),
+        doc_md=doc or DOC.format(backend=backend, runs=RUNS[runner], where=WHERE[target], variable=variable),
     ) as dag:
         report = AssetAlias(f"fs-sync:{dag_id}")
+        # Its state store holds the cursors of the Variable's routes.
+        cursors = Asset(name=f"fs-sync/{variable}", uri=f"fs-sync://{variable}")
         large = {"queue": _either(large_queue, LARGE_QUEUE), "pool": _either(large_pool, LARGE_POOL)}
 
         def step(name: str, mapped: Any, **more: Any) -> JobOperator:
@@ -88,10 +98,10 @@ def replicate(
 
         @task_group(group_id=outcome.GROUP)
         def route(mapped: Any) -> None:
-            plan = step("plan", mapped, outlets=[report])
+            plan = step("plan", mapped, inlets=[cursors], outlets=[report])
             transfer = step("transfer", mapped, **{name: value for name, value in large.items() if value})
             # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
-            finish = step("finish", mapped, outlets=[report], trigger_rule="all_done")
+            finish = step("finish", mapped, inlets=[cursors], outlets=[report], trigger_rule="all_done")
             plan >> transfer >> finish
             plan >> finish
 
@@ -101,7 +111,7 @@ def replicate(
             from fs_sync import configuration
 
             said = {**(context["dag_run"].conf or {}), **context["params"]}
-            return [mapped.to_dict() for mapped in configuration.load(dag_id, kind, said, log)]
+            return [mapped.to_dict() for mapped in configuration.load(variable, kind, said, log)]
 
         read = routes()
         judged = task(task_id="outcome", trigger_rule="all_done", retries=0)(outcome.judge)()

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from fs_sync.errors import ConfigError
 from fs_sync.faults import ascii_safe, guess, shown, unknown
-from fs_sync.options import VERIFY, Route, parse_bandwidth
+from fs_sync.options import SCAN, VERIFY, Route, parse_bandwidth
 
 # The flat Variables that make up the only route of a DAG without its JSON Variable, and their places in that route.
 FLAT: dict[str, tuple[str, str]] = {
@@ -30,14 +30,15 @@ class Run:
     dry_run: bool = False
     verify: str | None = None
     bandwidth: int | None = None  # bytes a second; 0 lifts the route's limit
+    scan: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The run as plain JSON."""
         return {**asdict(self), "routes": list(self.routes)}
 
 
-def run_params() -> dict[str, dict[str, object]]:
-    """Return the form's fields: for each its default, title, description and JSON schema."""
+def run_params(scan: str | None = None) -> dict[str, dict[str, object]]:
+    """Given the scan that is the DAG's own, return the form's fields: for each its default, title, description and JSON schema."""
     return {
         "routes": {
             "default": [],
@@ -66,6 +67,14 @@ def run_params() -> dict[str, dict[str, object]]:
             "description": 'Most bytes a second, as "10M"; "0" lifts the limit; empty means as each route says',
             "type": ["null", "string"],
         },
+        "scan": {
+            "default": scan,
+            "title": "Scan",
+            "description": "Compare both ends, or look only at what changed on the source since the last green run",
+            "type": ["null", "string"],
+            "enum": [None, *SCAN],
+            "values_display": {"null": "as each route says"},
+        },
     }
 
 
@@ -74,8 +83,9 @@ def read_run(given: Mapping[str, object]) -> Run:
     readers: dict[str, Callable[[object], object]] = {
         "routes": _routes,
         "dry_run": _flag,
-        "verify": _verify,
+        "verify": _one_of(VERIFY),
         "bandwidth": _bandwidth,
+        "scan": _one_of(SCAN),
     }
     read: dict[str, object] = {}
     faults = []
@@ -94,12 +104,14 @@ def read_run(given: Mapping[str, object]) -> Run:
 
 def run_from_dict(given: Mapping[str, object]) -> Run:
     """Given what Run.to_dict made, return the Run."""
-    routes, verify, bandwidth = given.get("routes", ()), given.get("verify"), given.get("bandwidth")
+    routes, bandwidth = given.get("routes", ()), given.get("bandwidth")
+    verify, scan = given.get("verify"), given.get("scan")
     return Run(
         routes=tuple(str(name) for name in routes) if isinstance(routes, list | tuple) else (),
         dry_run=given.get("dry_run") is True,
         verify=verify if isinstance(verify, str) else None,
         bandwidth=bandwidth if isinstance(bandwidth, int) else None,
+        scan=scan if isinstance(scan, str) else None,
     )
 
 
@@ -117,12 +129,15 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _verify(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or value not in VERIFY:
-        raise ValueError(f"is not one of {', '.join(VERIFY)}")
-    return value
+def _one_of(words: tuple[str, ...]) -> Callable[[object], object]:
+    def reader(value: object) -> str | None:
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return value
+
+    return reader
 
 
 def _bandwidth(value: object) -> int | None:
@@ -143,6 +158,8 @@ def apply_run(route: Route, run: Run) -> Route:
     changes: dict[str, object] = {}
     if run.verify is not None:
         changes["verify"] = run.verify
+    if run.scan is not None:
+        changes["scan"] = run.scan
     if run.bandwidth is not None:
         changes["bandwidth"] = run.bandwidth or None
     return route.model_copy(update=changes)

@@ -76,7 +76,8 @@ class JobOperator(SSHOperator):
         from fs_sync import credentials, watching
 
         with self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
-            launched = self.watcher.launch(self.job, self.command or "", credentials.environment(self.target, self.source))
+            handed = {**credentials.environment(self.target, self.source), **self._cursor(context)}
+            launched = self.watcher.launch(self.job, self.command or "", handed)
             self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.host.host or "this worker")
             return self._follow(context, earlier, Lines(), 0)
 
@@ -161,6 +162,42 @@ class JobOperator(SSHOperator):
             **({"orphan_after": ORPHANED} if worker else {}),
         )
         self.command = scripts.render(self.step, route, self.target, self.kind, self.source, dry_run=mapped.run.dry_run)
+
+    def _definition(self) -> str:
+        from fs_sync import cursor
+
+        host = f"{self.host.login}@{self.host.host}:{self.host.port}"
+        return cursor.definition(self.route, self.kind, self.target, self.source, host)
+
+    def _cursor(self, context: Any) -> dict[str, str]:
+        """What a quick plan gets of the last green run. By its environment: the script of a retry has to be the same."""
+        from fs_sync import cursor
+
+        if self.step != "plan" or self.route.scan != "quick":
+            return {}
+        store = self._store(context)
+        return cursor.read(store.get(self.mapped.name) if store else None, self._definition())
+
+    def _keep_cursor(self, context: Any, said: Records) -> None:
+        """Keep where the next quick scan of this route begins, now that all before is at the target."""
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        from fs_sync import cursor
+
+        store = self._store(context)
+        if store is None or said.cursor is None:
+            return
+        at, token = said.cursor
+        try:
+            store.set(self.mapped.name, cursor.Cursor(token, at, self._definition()).to_dict())
+        except AirflowRuntimeError as error:
+            # The host has the new cursor and Airflow the old one, so the next quick scan is a full one, and says so.
+            self.log.warning("The cursor of this run could not be stored, so the next quick scan will be a full one: %s", error)
+
+    def _store(self, context: Any) -> Any:
+        """The state store of the asset that the DAGs of one Variable share, if this task has it."""
+        assets = [inlet for inlet in self.inlets if isinstance(inlet, Asset)]
+        return context["asset_state_store"][assets[0]] if assets else None
 
     def _identity(self) -> str:
         """The place that is written to, by which routes exclude each other: whoever logs in, unless it is below his home."""
@@ -261,6 +298,8 @@ class JobOperator(SSHOperator):
 
     def _publish(self, context: Any, said: Records, worker_bytes: int, earlier: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
         """Write the report into the log and the asset event, and return it for XCom."""
+        if not said.dry:
+            self._keep_cursor(context, said)
         done = self._report(said, worker_bytes, earlier, context)
         self._log_table(done)
         plain: dict[str, Any] = done.to_dict()

@@ -9,8 +9,10 @@ from fs_sync import patterns, places
 from fs_sync.values import parse_duration, parse_size
 
 Verify = Literal["checksum", "all", "size", "none"]
+Scan = Literal["full", "quick"]
 Keep = Literal["times", "modes", "links", "owners", "hardlinks", "acls", "xattrs"]
 VERIFY: tuple[str, ...] = get_args(Verify)
+SCAN: tuple[str, ...] = get_args(Scan)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CONNECTION = re.compile(r"[A-Za-z0-9_#!()./:-]{1,250}")
@@ -130,6 +132,11 @@ class Route(BaseModel):
     )
     exclude: Patterns = Field(default=(), description="Patterns of what to leave out", examples=[["*.tmp", "cache/"]])
     min_age: Seconds = Field(default=0, description="Files younger than this are held: they may still be being written", examples=["5m"])
+    scan: Scan = Field(
+        default="full",
+        description="`full` compares both ends, `quick` looks at what changed on the source since the last green run (docs/scan.md)",
+        examples=["quick"],
+    )
     verify: Verify = Field(
         default="checksum",
         description="`checksum` compares what the run moved, `all` the whole tree (and mends it), `size` only sizes, `none` nothing",

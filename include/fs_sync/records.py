@@ -17,6 +17,7 @@ BYTES = ("files", "wire", "todo")
 KINDS = ("shell", "rsync", "sftp", "s3", "local")
 ENDS = ("source", "target")
 CHECKS = ("ok", "fail", "warn")
+SCANS = ("full", "quick")
 LARGEST = 2**63 - 1
 
 Pairs = tuple[tuple[str, str], ...]
@@ -41,6 +42,8 @@ class Records:
     error: tuple[int, str] | None = None
     dry: bool = False
     nothing: bool = False
+    scan: str = ""
+    cursor: tuple[int, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON, to go by XCom."""
@@ -108,6 +111,8 @@ def merge(plan: Records | None, transfer: Records | None = None, finish: Records
         error=last.error,
         dry=any(step.dry for step in steps),
         nothing=last.nothing,
+        scan=next((step.scan for step in steps if step.scan), ""),
+        cursor=last.cursor,
     )
 
 
@@ -188,6 +193,18 @@ def _error(found: dict[str, Any], rest: bytes) -> None:
         found["error"] = (code, printable(text))
 
 
+def _cursor(found: dict[str, Any], rest: bytes) -> None:
+    at, _, token = rest.partition(b" ")
+    seconds = _whole(at)
+    if seconds is not None and re.fullmatch(rb"[A-Za-z0-9._-]{1,200}", token):
+        found["cursor"] = (seconds, token.decode("ascii"))
+
+
+def _scan(found: dict[str, Any], rest: bytes) -> None:
+    if printable(rest) in SCANS:
+        found["scan"] = printable(rest)
+
+
 def _flag(name: str) -> Callable[[dict[str, Any], bytes], None]:
     def reader(found: dict[str, Any], rest: bytes) -> None:
         found[name] = rest.strip() == b"1"
@@ -243,4 +260,6 @@ READERS: dict[bytes, Callable[[dict[str, Any], bytes], None]] = {
     b"error": _error,
     b"dry": _flag("dry"),
     b"nothing": _flag("nothing"),
+    b"scan": _scan,
+    b"cursor": _cursor,
 }

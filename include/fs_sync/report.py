@@ -36,6 +36,7 @@ class Report:
     hosts: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    scan: str = "full"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -86,6 +87,7 @@ def report(
         hosts=dict(records.hosts),
         checks=records.checks,
         notes=records.notes,
+        scan=records.scan or "full",
     )
 
 

@@ -22,6 +22,8 @@ RSYNC_PRESERVE = {
     "acls": "--acls",
     "xattrs": "--xattrs",
 }
+# A quick scan looks so many seconds further back than the last green run began: file systems and hosts tick apart.
+OVERLAP = 60
 OVERWRITE = {"changed": (), "newer": ("--update",), "never": ("--ignore-existing",)}
 HERE = {"source": "the source host", "target": "the target host", "worker": "the worker"}
 AUTH_WORDS = {"key": "its private key", "password": "its password", "host": "the source host's own key"}
@@ -47,6 +49,8 @@ def render(step: str, route: Route, target: Target, kind: Kind, source: Target |
         "source_path": route.source.path,
         "require": route.require,
         "min_age": route.min_age,
+        "scan": route.scan,
+        "overlap": max(route.min_age, OVERLAP),
         "links": "links" in route.preserve,
         "verify": route.verify,
         "overwrite": route.overwrite,

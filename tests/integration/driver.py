@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,24 @@ class End:
         return Route.model_validate({"name": "r", "source": {"conn": "source", "path": str(source)}, "target": to, **options})
 
     def copy(
-        self, source: Path | str, target: str, *, transfer: bool = False, dry_run: bool = False, run: str = "", **options: Any
+        self,
+        source: Path | str,
+        target: str,
+        *,
+        transfer: bool = False,
+        dry_run: bool = False,
+        run: str = "",
+        after: Copy | None = None,
+        **options: Any,
     ) -> Copy:
-        """Run plan, then transfer if asked for, then finish, as the DAG does: what there is nothing to do for is left out."""
+        """
+        Run plan, then transfer if asked for, then finish, as the DAG does: what there is nothing to do for is left out.
+
+        `after` is the last green run, whose cursor a quick scan goes on from.
+        """
         made = Copy(self.route(source, target, **options))
         run = run or uuid.uuid4().hex
-        made.steps.append(self.step("plan", made.route, run, dry_run=dry_run))
+        made.steps.append(self.step("plan", made.route, run, dry_run=dry_run, more=cursor_of(after)))
         if made.exit or made.records.nothing or dry_run:
             return made
         if transfer:
@@ -119,19 +132,31 @@ class End:
         made.steps.append(self.step("finish", made.route, run))
         return made
 
-    def start(self, step: str, route: Route, run: str, generation: int = 0, dry_run: bool = False) -> job.Job:
-        """Start one step's job and return it."""
+    def start(
+        self, step: str, route: Route, run: str, generation: int = 0, dry_run: bool = False, more: Mapping[str, str] | None = None
+    ) -> job.Job:
+        """Start one step's job, with more in its environment than the secrets, and return it."""
         target = credentials.from_connection(self.connection, self.kind.target, route.target_auth)
         identity = f"{target.address}|{route.target.bucket}|{route.target.path}"
         named = job.name_job("dag", run, "nonce", step, route.name, generation, identity, route.job_dir, route.timeout, route.stall_after)
         script = scripts.render(step, route, target, self.kind, dry_run=dry_run)
-        sent = self.place.source.run("exec sh", job.launcher(named, script, credentials.environment(target)))
+        handed = {**credentials.environment(target), **(more or {})}
+        sent = self.place.source.run("exec sh", job.launcher(named, script, handed))
         job.parse_launch(sent.stdout)
         return named
 
-    def step(self, step: str, route: Route, run: str, generation: int = 0, dry_run: bool = False, timeout: float = 120) -> Done:
+    def step(
+        self,
+        step: str,
+        route: Route,
+        run: str,
+        generation: int = 0,
+        dry_run: bool = False,
+        timeout: float = 120,
+        more: Mapping[str, str] | None = None,
+    ) -> Done:
         """Start one step's job and wait for its end."""
-        return self.wait(self.start(step, route, run, generation, dry_run), timeout)
+        return self.wait(self.start(step, route, run, generation, dry_run, more), timeout)
 
     def abandon(self) -> None:
         """Let time go by, so that a run which nobody goes on with no longer keeps its route."""
@@ -148,6 +173,14 @@ class End:
         results = directory / "results"
         found = records.parse(results.read_bytes() if results.exists() else b"")
         return Done(named.frame.step, int((directory / "exit").read_text()), log, found)
+
+
+def cursor_of(last: Copy | None) -> dict[str, str]:
+    """What a plan gets of the last green run, as the operator hands it over."""
+    if last is None or last.records.cursor is None:
+        return {}
+    at, token = last.records.cursor
+    return {"FS_SYNC_CURSOR": f"{token} {at}"}
 
 
 def on(*names: str) -> pytest.MarkDecorator:

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
-IDS = ("fs_sync_rclone", "fs_sync_rclone_from_minio", "fs_sync_rclone_minio", "fs_sync_rclone_worker", "fs_sync_rsync")
+IDS = (
+    "fs_sync_rclone",
+    "fs_sync_rclone_from_minio",
+    "fs_sync_rclone_minio",
+    "fs_sync_rclone_worker",
+    "fs_sync_rsync",
+    "fs_sync_rsync_full",
+    "fs_sync_rsync_quick",
+)
+# A pair of one Variable.
+SCHEDULES = {"fs_sync_rsync_quick": "* * * * *", "fs_sync_rsync_full": "0 */2 * * *"}
+VARIABLES = dict.fromkeys(SCHEDULES, "fs_sync_rsync")
 
 # Parses the files as Airflow does, where a socket or a look at a Variable or a Connection is an error.
 PARSE = """
@@ -60,10 +71,10 @@ def test_files_import_and_read_nothing(parsed: dict) -> None:
 def test_settings(parsed: dict, dag_id: str) -> None:
     dag = parsed["dags"][dag_id]
     assert (dag["catchup"], dag["runs"]) == (False, 1 if dag_id == "fs_sync_rclone_worker" else 3)
-    assert "0 * * * *" in dag["schedule"]
+    assert SCHEDULES.get(dag_id, "0 * * * *") in dag["schedule"]
     assert "fs-sync" in dag["tags"]
-    assert dag_id in dag["doc"]
-    assert {"routes", "dry_run", "verify", "bandwidth"} == set(dag["params"])
+    assert f"the Variable `{VARIABLES.get(dag_id, dag_id)}`" in dag["doc"]
+    assert {"routes", "dry_run", "verify", "bandwidth", "scan"} == set(dag["params"])
 
 
 @pytest.mark.parametrize("dag_id", IDS)

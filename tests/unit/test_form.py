@@ -15,8 +15,15 @@ def test_the_form_as_it_opens_changes_nothing() -> None:
     assert form.apply_run(ROUTE, form.Run()) == ROUTE
 
 
-def test_the_form_offers_four_fields() -> None:
-    assert set(form.run_params()) == {"routes", "dry_run", "verify", "bandwidth"}
+def test_the_form_offers_five_fields() -> None:
+    assert set(form.run_params()) == {"routes", "dry_run", "verify", "bandwidth", "scan"}
+
+
+def test_a_scan_of_the_dag_is_what_the_form_opens_with() -> None:
+    """So a person sees it, and may choose the other one."""
+    opened = {name: spec["default"] for name, spec in form.run_params("quick").items()}
+    assert form.apply_run(ROUTE, form.read_run(opened)).scan == "quick"
+    assert form.apply_run(ROUTE, form.read_run({**opened, "scan": "full"})).scan == "full"
 
 
 def test_a_filled_form() -> None:
@@ -36,7 +43,7 @@ def test_zero_lifts_the_limit() -> None:
     ("given", "words"),
     [
         ({"route": ["a"]}, ("'route' is not an option", "did you mean routes?")),
-        ({"target": {"path": "/etc"}}, ("'target' is not an option", "known are routes, dry_run, verify, bandwidth")),
+        ({"target": {"path": "/etc"}}, ("'target' is not an option", "known are routes, dry_run, verify, bandwidth, scan")),
         ({"password": "hunter2"}, ("'password'", "Airflow Connection")),
         ({"routes": "a"}, ("routes: 'a' is not a list",)),
         ({"routes": [1]}, ("routes: a list is not a list of names",)),

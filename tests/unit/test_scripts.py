@@ -39,6 +39,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "exclude": (["*.tmp"], tuple(KINDS)),
     "min_age": ("5m", tuple(KINDS)),
     "verify": ("all", tuple(KINDS)),
+    "scan": ("quick", tuple(KINDS)),
     "preserve": (["times"], ("rsync",)),
     "overwrite": ("newer", tuple(KINDS)),
     "bandwidth": ("10M", tuple(KINDS)),
@@ -73,6 +74,7 @@ def every_script() -> Mapping[str, str]:
         one, other = a_target(kind, auth=next(logins), host_keys=(HOST_KEY,) * 3), a_target(kind, auth=next(logins), host_keys=())
         made[f"{kind}-{step}-plain"] = render(step, kind, one)
         made[f"{kind}-{step}-full"] = render(step, kind, other, source=f"/{ODD}", target=f"/{ODD}", dry_run=step == "plan", **FULL)
+        made[f"{kind}-{step}-quick"] = render(step, kind, one, scan="quick")
     for kind in ("rsync", "minio"):
         made[f"{kind}-finish-size"] = render("finish", kind, verify="size")
     return {**made, **directions()}

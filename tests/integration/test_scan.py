@@ -1,0 +1,253 @@
+"""Quick scans: what changed since the last green run is found by its ctime, nothing is missed, and what can't be trusted is a full scan."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fs_sync import job, scripts
+from lab import tree
+from lab.processes import until
+from tests.integration.driver import ENDS, Copy, End, on
+
+OLD = 1_000_000_000_000_000_000  # 2001, in nanoseconds
+
+
+@pytest.fixture(autouse=True)
+def short_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a test has to wait a moment only until a change is older than what a quick scan looks at in any case."""
+    monkeypatch.setattr(scripts, "OVERLAP", 1)
+
+
+def age(source: Path) -> None:
+    """Wait until all that stands in a tree changed before what a quick scan looks at anew."""
+    newest = max(path.lstat().st_ctime for path in [source, *source.rglob("*")])
+    until(lambda: time.time() > newest + 2.2, "the tree's changes to be old", every=0.05)
+
+
+def told(copy: Copy) -> str:
+    return " ".join(copy.records.notes)
+
+
+@on(*ENDS)
+def test_what_changed_is_all_that_is_looked_at(end: End, source: Path, tmp_path: Path) -> None:
+    target, there = end.fresh()
+    for number in range(20):
+        tree.write(source / f"dir-{number % 4}" / f"file-{number}", b"x" * number, mtime_ns=OLD)
+    tree.write(source / "gone", b"gone", mtime_ns=OLD)
+    tree.write(tmp_path / "moved in", b"moved in, with an old time", mtime_ns=OLD)
+    tree.write(tmp_path / "whole" / "deep" / "below", b"moved in with its directory", mtime_ns=OLD)
+    age(tmp_path)
+    first = end.copy(source, target, scan="quick").good()
+    assert first.records.scan == "full"
+    assert "no cursor" in told(first)
+    second = end.copy(source, target, scan="quick", after=first).good()
+    assert (second.records.scan, second.records.nothing, second.counts["scanned"]) == ("quick", True, 0), second.log
+
+    tree.write(source / "dir-1" / "new one", b"new")
+    tree.write(source / "dir-2" / "file-2", b"changed", mtime_ns=OLD)
+    (tmp_path / "moved in").rename(source / "dir-3" / "moved in")
+    (tmp_path / "whole").rename(source / "dir-3" / "whole")
+    (source / "dir-0" / "file-4").rename(source / "dir-0" / "another name")
+    (source / "gone").unlink()
+    age(source)
+    third = end.copy(source, target, scan="quick", after=second, transfer=True).good()
+    assert third.records.scan == "quick"
+    assert third.counts["new"] + third.counts["changed"] == 5, third.log
+    assert third.counts["scanned"] == 5
+    assert third.equal in (True, None)
+    wanted = tree.checksums(source)
+    assert {name: digest for name, digest in tree.checksums(there).items() if name in wanted} == wanted
+    assert (there / "gone").exists()
+    assert (there / "dir-0" / "file-4").exists()
+    fourth = end.copy(source, target, scan="quick", after=third).good()
+    assert (fourth.records.scan, fourth.records.nothing) == ("quick", True), fourth.log
+    # A full scan finds nothing that the quick ones left.
+    last = end.copy(source, target, after=fourth).good()
+    assert last.counts["new"] + last.counts["changed"] == 0, last.log
+
+
+@on("rsync", "rclone", "minio")
+def test_what_only_a_full_scan_can_see(end: End, source: Path, tmp_path: Path) -> None:
+    """A directory that was moved here, and then got another name in it: its own times are those of the last change again."""
+    target, there = end.fresh()
+    tree.write(source / "file", b"file", mtime_ns=OLD)
+    tree.write(tmp_path / "whole" / "below", b"below", mtime_ns=OLD)
+    age(tmp_path)
+    first = end.copy(source, target, scan="quick").good()
+    (tmp_path / "whole").rename(source / "whole")
+    tree.write(source / "whole" / "another", b"another")
+    quick = end.copy(source, target, scan="quick", after=first).good()
+    assert quick.records.scan == "quick", quick.log
+    assert (there / "whole" / "another").read_bytes() == b"another"
+    assert not (there / "whole" / "below").exists()
+    full = end.copy(source, target, after=quick).good()
+    assert full.records.scan in ("", "full")
+    assert (there / "whole" / "below").read_bytes() == b"below"
+
+
+@on("rsync", "rclone", "minio", "rclone-sftp")
+def test_every_name_is_found(end: End, source: Path) -> None:
+    """Awkward names go by lists here, where a full scan leaves them to the tool."""
+    target, there = end.fresh()
+    first = end.copy(source, target, scan="quick").good()
+    age(source)
+    for key, name in tree.AWKWARD.items():
+        tree.write(source / Path(os.fsdecode(name)), key.encode())
+    quick = end.copy(source, target, scan="quick", after=first).good()
+    assert quick.records.scan == "quick", quick.log
+    full = end.copy(source, target).good()
+    assert full.counts["new"] + full.counts["changed"] == 0, (quick.log, full.log)
+    assert quick.counts["held"] == full.counts["held"]
+    wanted, found = tree.checksums(source), tree.checksums(there)
+    assert {name: wanted[name] for name in wanted if name in found} == found
+    assert len(wanted) - len(found) == quick.counts["held"]
+
+
+@on("rsync", "rclone")
+def test_patterns_and_reserved_names_hold_in_a_quick_scan(end: End, source: Path) -> None:
+    target, there = end.fresh()
+    options = {"include": ["*.txt", "/keep/"], "exclude": ["*.tmp.txt", "/out/"]}
+    first = end.copy(source, target, scan="quick", **options).good()
+    age(source)
+    yes = ("a.txt", "deep/er/b.txt", "keep/any", "keep/deep/any")
+    no = ("a.bin", "a.tmp.txt", "out/c.txt", "deep/.fs-sync/x.txt", ".fs-sync/y.txt")
+    for name in (*yes, *no):
+        tree.write(source / name, name.encode())
+    quick = end.copy(source, target, scan="quick", after=first, **options).good()
+    assert (quick.records.scan, quick.counts["moved"]) == ("quick", len(yes)), quick.log
+    assert sorted(tree.files(there)) == sorted(name.encode() for name in yes)
+
+
+def cursor_file(end: End, route_target: str) -> Path:
+    """The cursor of the only route to a target, on the source host."""
+    identity = f"{end.route('/x', route_target).target.path}"
+    (found,) = [
+        path / "cursor"
+        for path in (end.place.source.home / ".fs-sync" / "routes").iterdir()
+        if (path / "cursor").exists() and path.name == job.digest(f"{_address(end)}|{_bucket(end)}|{identity}")[: len(path.name)]
+    ]
+    return found
+
+
+def _address(end: End) -> str:
+    from fs_sync import credentials
+
+    return credentials.from_connection(end.connection, end.kind.target, "connection").address
+
+
+def _bucket(end: End) -> str:
+    return end.route("/x", "x").target.bucket
+
+
+@on("rsync")
+@pytest.mark.parametrize("lost", ["by Airflow", "by the host", "another run", "clock set back", "clock before", "reboot", "no rights"])
+def test_a_cursor_that_can_not_be_trusted_is_a_full_scan(end: End, source: Path, lost: str) -> None:
+    """A file that no quick scan would see is there: it arrives all the same, and the log and the report say why."""
+    target, there = end.fresh()
+    tree.write(source / "file", b"file", mtime_ns=OLD)
+    age(source)
+    first = end.copy(source, target, scan="quick").good()
+    cursor = cursor_file(end, target)
+    # As if it had come while the clock was an hour ahead, or behind, and no scan could see it by its time.
+    (there / "file").unlink()
+    token, at, clock, boot = cursor.read_text().split()
+    after: Copy | None = first
+    why = "clock of"
+    if lost == "by Airflow":
+        after, why = None, "Airflow has no cursor"
+    elif lost == "by the host":
+        cursor.unlink()
+        why = "has no cursor of an earlier green run"
+    elif lost == "another run":
+        cursor.write_text(f"{token}x {at} {clock} {boot}\n")
+        why = "is not the last one of"
+    elif lost == "clock set back":
+        cursor.write_text(f"{token} {at} {int(clock) + 3600} {boot}\n")
+    elif lost == "clock before":
+        later = int(at) + 3600
+        cursor.write_text(f"{token} {later} {clock} {boot}\n")
+        assert first.records.cursor is not None
+        object.__setattr__(first.steps[-1].records, "cursor", (later, first.records.cursor[1]))
+    elif lost == "reboot":
+        cursor.write_text(f"{token} {at} {clock} another\n")
+        why = "was started anew"
+    else:
+        pytest.skip("root reads all") if os.geteuid() == 0 else (source / "closed").mkdir(mode=0)
+        why = "could not look everywhere"
+    again = end.copy(source, target, scan="quick", after=after).good()
+    assert again.records.scan == "full"
+    assert why in told(again)
+    assert (there / "file").read_bytes() == b"file"
+    assert end.copy(source, target, scan="quick", after=again).good().records.scan == "quick"
+
+
+@on(*ENDS)
+def test_what_was_held_is_looked_at_again_though_it_did_not_change(end: End, source: Path) -> None:
+    target, there = end.fresh()
+    tree.write(source / "file", b"file", mtime_ns=OLD)
+    tree.write(source / "dir" / "young", b"young", mtime_ns=time.time_ns() + 10**15)
+    age(source)
+    first = end.copy(source, target, scan="quick", min_age="1s").good()
+    assert first.held == {"dir/young": "younger-than-min_age"}
+    second = end.copy(source, target, scan="quick", min_age="1s", after=first).good()
+    assert second.records.scan == "quick"
+    assert second.held == {"dir/young": "younger-than-min_age"}, second.log
+    assert second.counts["scanned"] == 0
+    # The reason is gone, and the file is as it was.
+    third = end.copy(source, target, scan="quick", after=second).good()
+    assert third.records.scan == "quick"
+    assert (there / "dir" / "young").read_bytes() == b"young"
+
+
+@on("rsync", "rclone", "minio")
+def test_what_is_in_doubt_is_verified_by_a_quick_scan_too(end: End, source: Path) -> None:
+    """As a run leaves it that died between the copy and its verification."""
+    target, there = end.fresh()
+    tree.write(source / "file", b"right", mtime_ns=OLD)
+    tree.write(source / "other", b"other", mtime_ns=OLD)
+    age(source)
+    first = end.copy(source, target, scan="quick").good()
+    stat = (there / "file").stat()
+    (there / "file").write_bytes(b"wrong")
+    os.utime(there / "file", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (cursor_file(end, target).parent / "doubt").write_text("file\n")
+    quick = end.copy(source, target, scan="quick", after=first).good()
+    assert quick.records.scan == "quick", quick.log
+    assert (there / "file").read_bytes() == b"right", quick.log
+
+
+@on("rsync")
+def test_a_red_run_moves_no_cursor(end: End, source: Path) -> None:
+    """What it could not bring is in the window of the next one, and comes with it."""
+    target, there = end.fresh()
+    tree.write(source / "file", b"file", mtime_ns=OLD)
+    first = end.copy(source, target, scan="quick").good()
+    age(source)
+    tree.write(source / "way", b"a file here", mtime_ns=OLD)
+    tree.write(there / "way" / "in the way", b"a directory there", mtime_ns=OLD)
+    red = end.copy(source, target, scan="quick", after=first)
+    assert red.exit != 0
+    assert red.records.cursor is None
+    age(source)
+    (there / "way" / "in the way").unlink()
+    (there / "way").rmdir()
+    end.abandon()
+    green = end.copy(source, target, scan="quick", after=first).good()
+    assert green.records.scan == "quick"
+    assert (there / "way").read_bytes() == b"a file here"
+
+
+@on("rsync", "rclone")
+def test_a_single_file_needs_no_cursor(end: End, source: Path) -> None:
+    target, there = end.fresh()
+    tree.write(source / "one", b"one", mtime_ns=OLD)
+    first = end.copy(source / "one", target, scan="quick").good()
+    age(source)
+    assert end.copy(source / "one", target, scan="quick", after=first).good().records.nothing
+    tree.write(source / "one", b"one more", mtime_ns=OLD)
+    end.copy(source / "one", target, scan="quick", after=first).good()
+    assert (there / "one").read_bytes() == b"one more"
