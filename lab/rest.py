@@ -197,6 +197,19 @@ class Rest:
         if response.status_code != 404:
             self._read(response)
 
+    def states_of_asset(self, name: str) -> dict[str, Any]:
+        """Return what the state store of an asset holds, by its keys."""
+        found = self._call("GET", f"/api/v2/assets/{self._asset(name)}/state-store")["asset_state_store"]
+        return {entry["key"]: entry["value"] for entry in found}
+
+    def delete_state_of_asset(self, name: str, key: str) -> None:
+        """Delete what the state store of an asset holds under a key."""
+        self._call("DELETE", f"/api/v2/assets/{self._asset(name)}/state-store/{key}")
+
+    def _asset(self, name: str) -> int:
+        (found,) = [one["id"] for one in self._call("GET", "/api/v2/assets", params={"limit": 1000})["assets"] if one["name"] == name]
+        return int(found)
+
     def asset_events(self, dag_id: str | None = None, run_id: str | None = None) -> list[dict[str, Any]]:
         """Return the newest asset events, of one DAG or run if named."""
         wanted = {"source_dag_id": dag_id, "source_run_id": run_id, "limit": 100, "order_by": "-timestamp"}
