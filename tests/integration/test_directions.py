@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from lab.accounts import account
 from lab.place import BUCKET, Place, laboratory, s3_connection, ssh_connection
 from lab.processes import until
 from lab.servers import AnyKeys, s3_any_keys, sftp_only
-from tests.integration.driver import Copy, Done, needs_root, plain, shown
+from tests.integration.driver import Copy, Done, cursor_of, needs_root, plain, shown
 from tests.integration.test_secrets import Seen, watched
 
 FROM_MINIO = Kind("rclone", "host", "s3", "target")
@@ -58,22 +59,22 @@ class Way:
     place: Place
     base: Path
 
-    def copy(self, route: Route, *, dry_run: bool = False) -> Copy:
+    def copy(self, route: Route, *, dry_run: bool = False, after: Copy | None = None) -> Copy:
         made, run = Copy(route), uuid.uuid4().hex
         for step in ("plan", "finish"):
-            made.steps.append(self.step(step, route, run, dry_run=dry_run))
+            made.steps.append(self.step(step, route, run, dry_run=dry_run, after=after))
             if made.exit or made.records.nothing or dry_run:
                 break
         return made
 
-    def step(self, step: str, route: Route, run: str, *, dry_run: bool = False) -> Done:
+    def step(self, step: str, route: Route, run: str, *, dry_run: bool = False, after: Copy | None = None) -> Done:
         target = credentials.from_connection(self.target.connection, self.kind.target, route.target_auth)
         source = credentials.from_source(self.source.connection, self.kind.source, route.target_auth)
         identity = f"{target.address}|{route.target.bucket}|{route.target.path}"
         named = job.name_job("dag", run, "nonce", step, route.name, 0, identity, str(self.base), route.timeout, route.stall_after)
         script = scripts.render(step, route, target, self.kind, source, dry_run=dry_run)
         with hosts.connect(HERE if self.kind.runner == "worker" else plain("target", ssh_connection(self.place.target))) as host:
-            host.launch(named, script, credentials.environment(target, source))
+            host.launch(named, script, {**credentials.environment(target, source), **cursor_of(after)})
         directory = self.base / named.path
         until((directory / "exit").exists, f"the end of {named.name}", timeout=60, every=0.02)
         log = (directory / "log").read_bytes().decode("utf-8", "backslashreplace")
@@ -164,6 +165,59 @@ def test_what_is_new_and_changed_arrives_and_what_was_deleted_stays(way: Way) ->
     assert (here / "plain.txt").read_text() == "changed, and longer than before"
     assert (here / "new" / "file").read_text() == "new"
     assert (here / "-rf").exists()
+
+
+def test_a_quick_scan_of_a_source_without_a_shell_asks_for_what_is_new_in_its_listing(way: Way) -> None:
+    if way.source.connection is HERE:
+        pytest.skip("files of the worker are found by their ctime, see test_scan.py")
+    source, there = way.source.fresh()
+    target, here = way.target.fresh()
+    fill(there)
+    tree.write(there / "young", b"young", mtime_ns=time.time_ns() + 10**15)
+    settle(way.place, way.source, there)
+    asked = route(source, target, scan="quick", min_age="1s")
+    until(lambda: time.time() > (there / "young").stat().st_ctime + 2, "no file to be young")
+    first = way.copy(asked).good()
+    assert first.records.scan == "full"
+    assert first.held == {"young": "younger-than-min_age"}, first.log
+    second = way.copy(asked, after=first).good()
+    assert (second.records.scan, second.records.nothing, second.counts["held"]) == ("quick", True, 1), second.log
+    assert second.counts["scanned"] == 0
+    (there / "plain.txt").write_text("changed, and longer than before")
+    tree.write(there / "new dir" / "file", b"new")
+    (there / "-rf").unlink()
+    settle(way.place, way.source, there)
+    until(lambda: time.time() > (there / "plain.txt").stat().st_mtime + 2, "no file to be young")
+    third = way.copy(asked, after=second).good()
+    assert third.records.scan == "quick", third.log
+    assert (third.counts["new"], third.counts["changed"], third.counts["moved"]) == (1, 1, 2), third.log
+    assert third.equal is True
+    assert (here / "plain.txt").read_text() == "changed, and longer than before"
+    assert (here / "new dir" / "file").read_bytes() == b"new"
+    assert (here / "-rf").exists()
+    # What was held waits, though nothing of it changes.
+    last = way.copy(route(source, target, scan="quick"), after=third).good()
+    assert last.records.scan == "quick"
+    assert (here / "young").read_bytes() == b"young"
+
+
+def test_a_lost_listing_is_a_full_scan(spots: tuple[Place, dict[str, Spot]], tmp_path: Path) -> None:
+    place, found = spots
+    way = Way(WORKER, found["sftp"], found["s3"], place, tmp_path / "jobs")
+    way.base.mkdir()
+    source, there = way.source.fresh()
+    target, here = way.target.fresh()
+    fill(there)
+    asked = route(source, target, scan="quick")
+    first = way.copy(asked).good()
+    (listing,) = way.base.glob("routes/*/listing")
+    listing.unlink()
+    (here / "plain.txt").unlink()
+    settle(place, way.target, here)
+    second = way.copy(asked, after=first).good()
+    assert second.records.scan == "full"
+    assert "has no listing of an earlier green run" in " ".join(second.records.notes)
+    assert (here / "plain.txt").exists()
 
 
 @pytest.fixture(scope="module")
