@@ -20,6 +20,9 @@ SOON = timedelta(seconds=5)
 # Where `transfer`, the task of much data, runs; without them it runs where all others do.
 LARGE_QUEUE, LARGE_POOL = "FS_SYNC_LARGE_QUEUE", "FS_SYNC_LARGE_POOL"
 
+# Of all DAGs whose file gives none.
+SCHEDULE = os.environ.get("FS_SYNC_SCHEDULE") or "@hourly"
+
 # What a person must mend fails at once; what passes by itself is tried again, and at once where only the job was lost.
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -51,7 +54,7 @@ def replicate(
     target: Literal["ssh", "s3", "host", "any"],
     source: Literal["host", "s3", "any"] = "host",
     runner: Literal["source", "target", "worker"] = "source",
-    schedule: Any = "@hourly",
+    schedule: Any = SCHEDULE,
     doc: str | None = None,
     retry_delay: timedelta | None = None,
     defer_after: float = 30.0,
@@ -66,8 +69,8 @@ def replicate(
 
     Its key is the `dag_id` unless another DAG's `variable` is named: two DAGs of one Variable copy the same routes, each in its rhythm.
     `scan` is that of all routes, unless a run's form says otherwise; without it each route's own. `paused` is how a new DAG begins.
-
-    `retry_delay` is Airflow's own default unless given; a job that runs longer than `defer_after` seconds gives its worker slot back.
+    `schedule` is hourly, or what the environment's FS_SYNC_SCHEDULE says, unless given, and `retry_delay` Airflow's own default.
+    A job that runs longer than `defer_after` seconds gives its worker slot back.
     `large_queue` and `large_pool` are those of `transfer`, from the environment unless given; empty is Airflow's own default.
     """
     kind = Kind(backend=backend, target=target, source=source, runner=runner)

@@ -96,6 +96,12 @@ def test_shape(parsed: dict, dag_id: str) -> None:
     assert tasks["route.plan"]["fields"] == ["command"]
 
 
+def test_the_environment_says_when_a_dag_runs_whose_file_does_not(tmp_path: Path) -> None:
+    found = parse(tmp_path, DAGS, FS_SYNC_SCHEDULE="30 4 * * *")["dags"]
+    assert found["fs_sync_rsync"]["schedule"] == "30 4 * * *"
+    assert found["fs_sync_rsync_quick"]["schedule"] == "* * * * *"
+
+
 def test_transfer_runs_on_the_queue_and_pool_of_the_environment_or_of_the_file(tmp_path: Path) -> None:
     dags = tmp_path / "dags"
     dags.mkdir()
