@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from fs_sync.errors import ConfigError
 from fs_sync.hooks import HERE
 from fs_sync.options import Route
 from fs_sync.route import Kind
-from lab import tree
+from lab import processes, tree
 from lab.accounts import account
 from lab.place import BUCKET, Place, laboratory, s3_connection, ssh_connection
 from lab.processes import until
@@ -59,15 +60,15 @@ class Way:
     place: Place
     base: Path
 
-    def copy(self, route: Route, *, dry_run: bool = False, after: Copy | None = None) -> Copy:
+    def copy(self, route: Route, *, dry_run: bool = False, after: Copy | None = None, timeout: float = 60) -> Copy:
         made, run = Copy(route), uuid.uuid4().hex
         for step in ("plan", "finish"):
-            made.steps.append(self.step(step, route, run, dry_run=dry_run, after=after))
+            made.steps.append(self.step(step, route, run, dry_run=dry_run, after=after, timeout=timeout))
             if made.exit or made.records.nothing or dry_run:
                 break
         return made
 
-    def step(self, step: str, route: Route, run: str, *, dry_run: bool = False, after: Copy | None = None) -> Done:
+    def step(self, step: str, route: Route, run: str, *, dry_run: bool = False, after: Copy | None = None, timeout: float = 60) -> Done:
         target = credentials.from_connection(self.target.connection, self.kind.target, route.target_auth)
         source = credentials.from_source(self.source.connection, self.kind.source, route.target_auth)
         identity = f"{target.address}|{route.target.bucket}|{route.target.path}"
@@ -76,7 +77,7 @@ class Way:
         with hosts.connect(HERE if self.kind.runner == "worker" else plain("target", ssh_connection(self.place.target))) as host:
             host.launch(named, script, {**credentials.environment(target, source), **cursor_of(after)})
         directory = self.base / named.path
-        until((directory / "exit").exists, f"the end of {named.name}", timeout=60, every=0.02)
+        until((directory / "exit").exists, f"the end of {named.name}", timeout=timeout, every=0.02)
         log = (directory / "log").read_bytes().decode("utf-8", "backslashreplace")
         return Done(step, int((directory / "exit").read_text()), log, records.parse((directory / "results").read_bytes()))
 
@@ -300,6 +301,53 @@ def test_what_passes_the_worker_is_counted(spots: tuple[Place, dict[str, Spot]],
     settle(place, found[one], there)
     made = Way(WORKER, found[one], found[other], place, tmp_path).copy(route(source, target)).good()
     assert made.records.bytes["wire"] >= 3_000_005
+
+
+class Memory(threading.Thread):
+    """Looks, until it is told to stop, how much memory all processes of the jobs below a directory have: `most` is in bytes."""
+
+    def __init__(self, base: Path) -> None:
+        super().__init__()
+        self.mark = os.fsencode(f"FS_SYNC_JOB={base}/")
+        self.most = 0
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.1):
+            self.most = max(self.most, sum(map(self.of, processes.pids())))
+
+    def of(self, pid: int) -> int:
+        with contextlib.suppress(OSError):
+            if self.mark in Path(f"/proc/{pid}/environ").read_bytes():
+                # What is shared counts in parts.
+                return 1024 * int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("\nPss:")[1].split()[0])
+        return 0
+
+
+@pytest.mark.parametrize("one, other", [("sftp", "s3"), ("s3", "other")])
+def test_a_gigabyte_takes_little_memory_and_no_disk_of_the_worker(
+    spots: tuple[Place, dict[str, Spot]], tmp_path: Path, one: str, other: str
+) -> None:
+    place, found = spots
+    source, there = found[one].fresh()
+    target, here = found[other].fresh()
+    there.mkdir()
+    (there / "big").touch()
+    os.truncate(there / "big", 2**30)
+    settle(place, found[one], there)
+    memory = Memory(tmp_path)
+    memory.start()
+    try:
+        made = Way(WORKER, found[one], found[other], place, tmp_path).copy(route(source, target), timeout=300).good()
+    finally:
+        memory.over.set()
+        memory.join()
+    assert (here / "big").stat().st_size == 2**30
+    assert made.equal is True
+    assert made.records.bytes["wire"] >= 2**30
+    print(f"{one} to {other}: {memory.most / 2**20:.0f} MiB at most")
+    assert 10 * 2**20 < memory.most < 300 * 10**6
+    assert sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*")) < 10 * 2**20
 
 
 def test_one_file_and_one_key(spots: tuple[Place, dict[str, Spot]], tmp_path: Path) -> None:
