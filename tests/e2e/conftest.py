@@ -29,6 +29,7 @@ from lab.stage import Stage, stage
 WORKER, TRIGGERER = "fs_sync_rsync_worker", "fs_sync_rsync_triggerer"
 FLAT, TEXT, TEN, FORM, DRY = "fs_sync_rsync_flat", "fs_sync_rsync_text", "fs_sync_rsync_ten", "fs_sync_rsync_form", "fs_sync_rsync_dry"
 PAIR, QUICK, FULL = "fs_sync_rsync_pair", "fs_sync_rsync_pair_quick", "fs_sync_rsync_pair_full"
+CARRIED = "fs_sync_rclone_carried"
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "8",
     # The files are read once; nothing here changes them.
@@ -256,5 +257,5 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             connections[BY_PASSWORD] = ssh_connection(server, password=owner.password)
         staged = stack.enter_context(stage(base, more_connections=connections, environment=SETTINGS, dags=dag_files(base / "dags")))
         rest = staged.airflow.rest()
-        rest.ready((WORKER, TRIGGERER, FLAT, TEXT, TEN, FORM, DRY, QUICK, FULL))
+        rest.ready((WORKER, TRIGGERER, FLAT, TEXT, TEN, FORM, DRY, QUICK, FULL, CARRIED))
         yield Lab(staged, rest, server, owner)

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from lab.processes import descendants, kill, until
-from tests.e2e.conftest import MEBI, TRIGGERER, WORKER, Lab, Run, frozen, inside, kill_job
+from tests.e2e.conftest import CARRIED, MEBI, TRIGGERER, WORKER, Lab, Run, carrying, frozen, inside, kill_job
 
 SLOW = "2M"
 BIG = 12 * MEBI
@@ -44,6 +44,22 @@ def unique_jobs(run: Run) -> None:
     names = [path.name for path in run.jobs()]
     assert len(names) == len(set(names)) == len({name.partition("-")[0] for name in names}), names
     assert not [path for job in run.jobs() for path in job.glob("try-*")]
+
+
+def test_a_worker_that_dies_with_the_copy_it_carried_is_replaced(lab: Lab) -> None:
+    """All that the task started is killed with it, as a container is; the next try begins anew and brings what is missing."""
+    lab.configure(CARRIED, lab.route("carried", BIG, bandwidth=SLOW))
+    run = lab.trigger(CARRIED)
+    lab.begun("carried")
+    jobs = carrying(f"FS_SYNC_JOB={lab.stage.airflow.directory}/".encode())
+    assert jobs
+    kill(run.task("finish")["pid"], *jobs)
+    run.good()
+    assert run.tries("finish") == 2
+    assert lab.same("carried")
+    report = run.report()
+    assert report["digests"]["equal"] is True
+    assert report["bytes"]["worker"] >= BIG
 
 
 def test_a_killed_task_is_tried_again_and_attaches_to_its_job(lab: Lab) -> None:

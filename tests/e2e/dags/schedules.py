@@ -7,6 +7,7 @@ from fs_sync.dag import replicate
 SOON = timedelta(seconds=1)
 replicate("fs_sync_rsync_worker", backend="rsync", target="ssh", schedule=None, retry_delay=SOON, defer_after=600)
 replicate("fs_sync_rsync_triggerer", backend="rsync", target="ssh", schedule=None, retry_delay=SOON, defer_after=1)
+replicate("fs_sync_rclone_carried", backend="rclone", source="any", target="any", runner="worker", schedule=None, retry_delay=SOON)
 # Two rhythms of the same routes, as dags/fs_sync_rsync_quick.py and its other half.
 for scan in ("quick", "full"):
     replicate(
