@@ -178,8 +178,8 @@ class Host:
         if code == -1 and (transport is None or not transport.is_active()):
             return ConnectionFailed(f"{self.name}: the connection broke before the host answered; it is tried again")
         mend = (
-            "fs-sync runs its scripts on the source, so this login needs a shell: give it one, or name a login that has one; "
-            "an account for SFTP alone can be a target (of fs_sync_rclone), and as a source it takes fs_sync_rclone_worker, "
+            "fs-sync runs its scripts there, so this login needs a shell: give it one, or name a login that has one; "
+            "an account for SFTP alone can be the target of fs_sync_rclone, and either end of fs_sync_rclone_worker, "
             "by which the bytes pass the worker"
         )
         if b"sftp connections only" in out + err or self._speaks_sftp():

@@ -11,6 +11,7 @@ import pytest
 from fs_sync import errors, job
 from fs_sync.job import Job
 from lab.processes import until
+from tests.integration.driver import needs_root
 from tests.integration.shells import Host, a_job, host
 
 WAIT = ": >ready; until [ -e go ]; do sleep 0.1; done"
@@ -280,3 +281,33 @@ def test_old_runs_are_cleared_away_and_live_ones_never(a_host: Host) -> None:
     (a_host.directory(runs["live"]) / "go").touch()
     all_gone(a_host)  # the cleaner too
     assert {name for name in runs if not a_host.directory(runs[name]).exists()} == gone
+
+
+@needs_root
+def test_a_job_of_another_container_is_not_killed_by_its_number(dash: Host) -> None:
+    """Two workers of a stack share the directory of their jobs; the number may be that of any process here."""
+    made = a_job()
+    argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", "sh; exec sleep 600"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dash.env, cwd="/") as container:
+        assert container.stdin is not None
+        try:
+            container.stdin.write(job.launcher(made, WAIT, {}))
+            container.stdin.close()
+            dash.wait_for("ready", made)
+            here = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            record = dash.directory(made) / "pgid"
+            _, rest = record.read_text().split(" ", 1)
+            record.write_text(f"{here.pid} {rest}")
+            try:
+                assert dash.look(made).state == "running"
+                done = dash.run(job.killer(made))
+                assert done.returncode == 1
+                assert b"runs in another container" in done.stdout
+                assert dash.launch(a_job(generation=1), "true") == "started"
+                assert here.poll() is None
+            finally:
+                here.kill()
+                here.wait()
+            assert dash.look(made).state == "running"
+        finally:
+            container.kill()
