@@ -110,7 +110,7 @@ def table(done: Report) -> str:
     rows: list[tuple[str, str]] = [
         ("route", f"{done.route}: {done.source} -> {done.target}"),
         ("backend", done.backend + (f", target kind {done.kind}" if done.kind else "")),
-        ("state", done.state),
+        ("state", done.state + (", by a quick scan" if done.scan == "quick" else "")),
         ("files", ", ".join(f"{number} {name}" for name, number in done.counts.items())),
         ("bytes", _bytes(done)),
         ("time", _times(done)),

@@ -140,3 +140,10 @@ def test_noise_never_raises():
         json.dumps(done.to_dict(), allow_nan=False)
         assert report.table(done).isascii() or report.table(done)
         assert report.summary(done)
+
+
+def test_a_quick_scan_is_told_in_the_table() -> None:
+    quick, full = (made(records.parse(GOOD + MOVED + b"scan %s\n" % scan)) for scan in (b"quick", b"full"))
+    assert "ok, by a quick scan" in report.table(quick)
+    assert "scan" not in report.table(full)
+    assert (quick.to_dict()["scan"], full.to_dict()["scan"]) == ("quick", "full")
