@@ -197,12 +197,43 @@ def address_of(conn: PlainConnection) -> tuple[str, int]:
     host = conn.host.strip()
     if not host:
         raise ConfigError(f"{_name(conn)} has no host; fill in its host")
-    if not HOST.fullmatch(host):
-        raise ConfigError(f"{_name(conn)}: host {host[:80]!r} is no host name or IP address; no scheme, port or path goes there")
+    if broken := host_fault(host):
+        raise ConfigError(f"{_name(conn)}: host {host[:80]!r} {broken}")
     port = 22 if conn.port is None else conn.port
     if not 0 < port < 65536:
         raise ConfigError(f"{_name(conn)}: port {port} is not between 1 and 65535")
     return host.strip("[]"), port
+
+
+def host_fault(host: str) -> str | None:
+    """Given a server's name or address, return the rule that it breaks, or None."""
+    return None if HOST.fullmatch(host) else "is no host name or IP address; no scheme, port or path goes there"
+
+
+def login_fault(login: str) -> str | None:
+    """The same for a login."""
+    wrong = login.startswith("-") or not login.isprintable() or " " in login
+    return "is no login name; no spaces, control characters or leading dash" if wrong else None
+
+
+def word_fault(word: str) -> str | None:
+    """The same for a region and the like."""
+    return None if re.fullmatch(r"[A-Za-z0-9._-]*", word) else "is none; only letters, digits, dots and dashes"
+
+
+def endpoint_fault(endpoint: str) -> str | None:
+    """The same for the address of a store."""
+    try:
+        parts = urlsplit(endpoint)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        right = False
+    return None if right and endpoint.isprintable() and " " not in endpoint else "is no address; the form is https://host:port"
+
+
+def holds_more(endpoint: str) -> bool:
+    """Whether an address of a store holds what is none, a secret perhaps; it is not to be shown then."""
+    return any(character in endpoint for character in "@?#")
 
 
 def _ssh(conn: PlainConnection, target_auth: str) -> Target:
@@ -229,8 +260,8 @@ def _ssh(conn: PlainConnection, target_auth: str) -> Target:
 def _login(conn: PlainConnection) -> None:
     if not conn.login:
         raise ConfigError(f"{_name(conn)} has no login; fill in its login")
-    if conn.login.startswith("-") or not conn.login.isprintable() or " " in conn.login:
-        raise ConfigError(f"{_name(conn)}: login {conn.login!r} is no login name; no spaces, control characters or leading dash")
+    if broken := login_fault(conn.login):
+        raise ConfigError(f"{_name(conn)}: login {conn.login!r} {broken}")
 
 
 def _s3(conn: PlainConnection, target_auth: str) -> Target:
@@ -240,8 +271,8 @@ def _s3(conn: PlainConnection, target_auth: str) -> Target:
     aws = not endpoint or (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com")
     provider = str(extra.get("provider") or ("AWS" if aws else "Minio" if conn.conn_type == "minio" else "Other"))
     for name, value in (("region_name", region), ("provider", provider)):
-        if not re.fullmatch(r"[A-Za-z0-9._-]*", value):
-            raise ConfigError(f"{_name(conn)}: `{name}` {value!r} is none; only letters, digits, dots and dashes")
+        if broken := word_fault(value):
+            raise ConfigError(f"{_name(conn)}: `{name}` {value!r} {broken}")
     if target_auth == "host":
         return Target("s3", conn.conn_id, "host", endpoint=endpoint, region=region, provider=provider)
     access = str(conn.login or extra.get("aws_access_key_id") or "").strip()
@@ -280,15 +311,10 @@ def _endpoint(conn: PlainConnection) -> str:
             return ""
         raise ConfigError(f'{_name(conn)} has no endpoint; add {{"endpoint_url": "https://host:port"}} to its extra')
     endpoint = str(given).strip()
-    try:
-        parts = urlsplit(endpoint)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        right = False
-    if "@" in endpoint or "?" in endpoint or "#" in endpoint:
+    if holds_more(endpoint):
         raise ConfigError(f"{_name(conn)}: `endpoint_url` holds more than an address; the keys go into login and password")
-    if not right or not endpoint.isprintable() or " " in endpoint:
-        raise ConfigError(f"{_name(conn)}: `endpoint_url` {endpoint[:80]!r} is no address; the form is https://host:port")
+    if broken := endpoint_fault(endpoint):
+        raise ConfigError(f"{_name(conn)}: `endpoint_url` {endpoint[:80]!r} {broken}")
     return endpoint.rstrip("/")
 
 

@@ -17,7 +17,7 @@ FLAT: dict[str, tuple[str, str]] = {
     "fs_sync_target_s3_bucket": ("target", "bucket"),
 }
 # Variables with these beginnings are those of the DAGs themselves, ours and further ones of the same backend.
-_OF_DAGS = ("fs_sync_rsync", "fs_sync_rclone")
+_OF_DAGS = ("fs_sync_rsync", "fs_sync_rclone", "fs_sync_service")
 # A message about a wrong name lists no more of the right ones.
 MOST_NAMES = 50
 

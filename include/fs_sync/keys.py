@@ -45,6 +45,12 @@ def key_type(key: str) -> str:
     return key.split()[0]
 
 
+def own_fingerprint(key: str) -> str:
+    """The command that shows the fingerprint of such a key on the server itself."""
+    kind = next(name for name in ("ed25519", "ecdsa", "rsa") if name in key_type(key))
+    return f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
+
+
 def ready_to_paste(key: str) -> str:
     """What to add to a Connection's extra for this key."""
     return f'{{"host_key": "{key}"}}'

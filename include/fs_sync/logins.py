@@ -45,7 +45,7 @@ class Pinned(paramiko.MissingHostKeyPolicy):
         raise HostKeyError(
             f"{_where(self.hook)}: the server is not the one of the connection's `host_key`: "
             f"expected {expected}, offered {keys.key_type(offered)} {keys.fingerprint(offered)}. "
-            f"Another server may be in its place; log in only if its own `{_own_fingerprint(offered)}` shows the offered one, "
+            f"Another server may be in its place; log in only if its own `{keys.own_fingerprint(offered)}` shows the offered one, "
             f"and then write into the extra: {keys.ready_to_paste(offered)}"
         )
 
@@ -59,14 +59,20 @@ def login(conn: PlainConnection, patience: float = DROPPED_FOR) -> paramiko.SSHC
     hook = ssh_hook(conn)
     known = credentials.host_keys_of(conn)
     if not known:
-        offered = _patiently(lambda: _offered(hook), hook, patience)
+        key = offered(conn, patience)
         raise HostKeyError(
             f"{_where(hook)}: the connection has no `host_key`, so the server can't be told from another one. It offers\n"
-            f"{offered} {keys.fingerprint(offered)}\n"
-            f"Compare that with the server's own (`{_own_fingerprint(offered)}` there), then add to the extra:\n"
-            f"{keys.ready_to_paste(offered)}"
+            f"{key} {keys.fingerprint(key)}\n"
+            f"Compare that with the server's own (`{keys.own_fingerprint(key)}` there), then add to the extra:\n"
+            f"{keys.ready_to_paste(key)}"
         )
     return _patiently(lambda: _client(hook, known), hook, patience)
+
+
+def offered(conn: PlainConnection, patience: float = DROPPED_FOR) -> str:
+    """Given an ssh Connection, return the host key that its server offers, as "type base64"; nobody logs in for that."""
+    hook = ssh_hook(conn)
+    return _patiently(lambda: _offered(hook), hook, patience)
 
 
 def _patiently(attempt: Callable[[], T], hook: HostHook, patience: float) -> T:
@@ -217,8 +223,3 @@ def _where(hook: HostHook) -> str:
 
 def _text(key: paramiko.PKey) -> str:
     return f"{key.get_name()} {key.get_base64()}"
-
-
-def _own_fingerprint(key: str) -> str:
-    kind = next(name for name in ("ed25519", "ecdsa", "rsa") if name in key.split()[0])
-    return f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
