@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 RETRIES = 3
 SOON = timedelta(seconds=5)
+# How often and when a full scan asks for a route that another run holds: for ten minutes, out of step with runs of every minute.
+PATIENCE, AGAIN = 30, timedelta(seconds=20)
 # Where `transfer`, the task of much data, runs; without them it runs where all others do.
 LARGE_QUEUE, LARGE_POOL = "FS_SYNC_LARGE_QUEUE", "FS_SYNC_LARGE_POOL"
 
@@ -27,6 +29,7 @@ SCHEDULE = os.environ.get("FS_SYNC_SCHEDULE") or "@hourly"
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception=errors.Permanent, action=RetryAction.FAIL, reason="a retry can't help"),
+        RetryRule(exception=errors.Busy, action=RetryAction.RETRY, retry_delay=AGAIN, reason="another run holds the route"),
         RetryRule(exception=errors.JobVanished, action=RetryAction.RETRY, retry_delay=SOON, reason="the job is gone; it is started again"),
         RetryRule(exception=errors.Transient, action=RetryAction.DEFAULT, reason="this may pass by itself"),
     ]
@@ -69,6 +72,7 @@ def replicate(
 
     Its key is the `dag_id` unless another DAG's `variable` is named: two DAGs of one Variable copy the same routes, each in its rhythm.
     `scan` is that of all routes, unless a run's form says otherwise; without it each route's own. `paused` is how a new DAG begins.
+    With `scan="full"` a route that another run holds is asked for again, for ten minutes; any other DAG skips it at once.
     `schedule` is hourly, or what the environment's FS_SYNC_SCHEDULE says, unless given, and `retry_delay` Airflow's own default.
     A job that runs longer than `defer_after` seconds gives its worker slot back.
     `large_queue` and `large_pool` are those of `transfer`, from the environment unless given; empty is Airflow's own default.
@@ -94,6 +98,8 @@ def replicate(
         report = AssetAlias(f"fs-sync:{dag_id}")
         # Its state store holds the cursors of the Variable's routes.
         cursors = Asset(name=f"fs-sync/{variable}", uri=f"fs-sync://{variable}")
+        # One of a pair: each two hours it begins in the same second as the quick one, which must not keep it from the route for good.
+        patience = {"patient": True, "retries": PATIENCE} if scan == "full" else {}
         large = {"queue": _either(large_queue, LARGE_QUEUE), "pool": _either(large_pool, LARGE_POOL)}
 
         def step(name: str, mapped: Any, **more: Any) -> JobOperator:
@@ -101,7 +107,7 @@ def replicate(
 
         @task_group(group_id=outcome.GROUP)
         def route(mapped: Any) -> None:
-            plan = step("plan", mapped, inlets=[cursors], outlets=[report])
+            plan = step("plan", mapped, inlets=[cursors], outlets=[report], **patience)
             transfer = step("transfer", mapped, **{name: value for name, value in large.items() if value})
             # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
             finish = step("finish", mapped, inlets=[cursors], outlets=[report], trigger_rule="all_done")

@@ -47,13 +47,14 @@ class JobOperator(SSHOperator):
     template_ext: Sequence[str] = ()
     template_fields_renderers: ClassVar[dict[str, str]] = {"command": "bash"}
 
-    def __init__(self, *, step: str, kind: Kind, mapped: Any, defer_after: float = 30.0, **kwargs: Any) -> None:
+    def __init__(self, *, step: str, kind: Kind, mapped: Any, defer_after: float = 30.0, patient: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("map_index_template", "{{ route_name | default(ti.map_index) }}")
         super().__init__(command="", **kwargs)
         self.step = step
         self.kind = kind
         self.mapped = mapped
         self.defer_after = defer_after
+        self.patient = patient
         self.fault: FsSyncError | None = None
         self.watcher: Watcher | None = None
         self.unwanted = False
@@ -274,6 +275,8 @@ class JobOperator(SSHOperator):
         if error is None:
             return self._done(context, earlier, said, worker_bytes)
         if isinstance(error, Busy) and self.step == "plan":
+            if self.patient and context["ti"].try_number <= context["ti"].max_tries:
+                raise error
             raise AirflowSkipException(str(error))
         self._log_table(self._report(said, worker_bytes, earlier, context))
         raise error

@@ -19,10 +19,15 @@ IDS = (
     "fs_sync_rsync",
     "fs_sync_rsync_full",
     "fs_sync_rsync_quick",
+    "fs_sync_service_full",
+    "fs_sync_service_quick",
 )
-# A pair of one Variable.
-SCHEDULES = {"fs_sync_rsync_quick": "* * * * *", "fs_sync_rsync_full": "0 */2 * * *"}
-VARIABLES = dict.fromkeys(SCHEDULES, "fs_sync_rsync")
+# Pairs of one Variable.
+PAIRS = ("fs_sync_rsync", "fs_sync_service")
+FULL = tuple(f"{pair}_full" for pair in PAIRS)
+SCHEDULES = {f"{pair}_quick": "* * * * *" for pair in PAIRS} | dict.fromkeys(FULL, "0 */2 * * *")
+VARIABLES = {dag_id: dag_id.rpartition("_")[0] for dag_id in SCHEDULES}
+BY_WORKER = ("fs_sync_rclone_worker", "fs_sync_service_full", "fs_sync_service_quick")
 
 # Parses the files as Airflow does, where a socket or a look at a Variable or a Connection is an error.
 PARSE = """
@@ -37,7 +42,7 @@ bag = DagBag(sys.argv[1])
 from airflow.serialization.serialized_objects import DagSerialization
 print(json.dumps({"errors": bag.import_errors, "heavy": [name for name in ("asyncssh", "fs_sync.scripts", "fs_sync.hosts") if name in sys.modules],
     "dags": {name: {
-        "catchup": dag.catchup, "runs": dag.max_active_runs, "schedule": dag.timetable.expression, "tags": sorted(dag.tags), "doc": dag.doc_md,
+        "catchup": dag.catchup, "paused": dag.is_paused_upon_creation, "runs": dag.max_active_runs, "schedule": dag.timetable.expression, "tags": sorted(dag.tags), "doc": dag.doc_md,
         "params": list(dag.params), "leaves": [task.task_id for task in dag.leaves], "serialized": bool(DagSerialization.to_dict(dag)),
         "tasks": {task.task_id: {"up": sorted(task.upstream_task_ids), "rule": str(task.trigger_rule.value), "retries": task.retries,
             "policy": type(task.retry_policy).__name__, "queue": task.queue, "pool": task.pool, "fields": list(task.template_fields)}
@@ -70,7 +75,9 @@ def test_files_import_and_read_nothing(parsed: dict) -> None:
 @pytest.mark.parametrize("dag_id", IDS)
 def test_settings(parsed: dict, dag_id: str) -> None:
     dag = parsed["dags"][dag_id]
-    assert (dag["catchup"], dag["runs"]) == (False, 1 if dag_id == "fs_sync_rclone_worker" else 3)
+    assert (dag["catchup"], dag["runs"]) == (False, 1 if dag_id in BY_WORKER else 3)
+    # What runs each minute must be switched on.
+    assert bool(dag["paused"]) is (dag_id in SCHEDULES)
     assert SCHEDULES.get(dag_id, "0 * * * *") in dag["schedule"]
     assert "fs-sync" in dag["tags"]
     assert f"the Variable `{VARIABLES.get(dag_id, dag_id)}`" in dag["doc"]
@@ -91,7 +98,9 @@ def test_shape(parsed: dict, dag_id: str) -> None:
     assert dag["leaves"] == ["outcome"]
     assert {name for name, task in tasks.items() if task["rule"] == "all_done"} == {"route.finish", "outcome"}
     assert {task["policy"] for task in tasks.values()} == {"ExceptionRetryPolicy"}
-    assert {name: task["retries"] for name, task in tasks.items()} == {**dict.fromkeys(tasks, 3), "outcome": 0}
+    # The full one asks again and again for the route, which quick ones hold every minute.
+    patient = {"route.plan": 30} if dag_id in FULL else {}
+    assert {name: task["retries"] for name, task in tasks.items()} == {**dict.fromkeys(tasks, 3), "outcome": 0, **patient}
     assert {(task["queue"], task["pool"]) for task in tasks.values()} == {("default", "default_pool")}
     assert tasks["route.plan"]["fields"] == ["command"]
 
