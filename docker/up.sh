@@ -64,10 +64,11 @@ if [ -e "$said.rc" ]; then
     echo "fs-sync: Airflow is at http://$port (user admin; make password prints the password)"
     exit 0
 fi
-# The services that make things say in their log why they can't.
-for service in secrets airflow-init demo-init; do
+# The services that make things say in their log why they can't, in further lines that are set in if need be.
+for service in secrets airflow-init demo-init service-init; do
     grep -q "\"$service\" didn't complete" "$said" || continue
-    why=$(docker compose logs --no-color --no-log-prefix "$service" 2>/dev/null | sed -n 's/.*fs-sync: //p' | tail -n 1)
+    why=$(docker compose logs --no-color --no-log-prefix "$service" 2>/dev/null |
+        awk '{ gsub(/\033\[[0-9]*K/, "") } sub(/.*fs-sync: /, "") { said = $0; next } /^  [A-Za-z]/ { said = said "\n" $0 } END { print said }')
     refuse "${why:-"$service" failed; look with: docker compose logs $service}"
 done
 if taken=$(grep -E 'address already in use|port is already allocated' "$said" | grep -oE '127\.0\.0\.1:[0-9]+' | head -n 1) && [ -n "$taken" ]; then

@@ -14,6 +14,13 @@ refuse() {
 
 # --- can it start? ------------------------------------------------------------------------------------------------------------------
 
+# What `service-check` left is said once; the next start looks anew.
+if [ -s "$VOLUMES/service/refused" ]; then
+    said=$(cat "$VOLUMES/service/refused")
+    rm -f "$VOLUMES/service/refused"
+    refuse "$said"
+fi
+
 case ${AIRFLOW_UID:=50000} in
     '' | 0* | *[!0-9]*) refuse "AIRFLOW_UID is \"$AIRFLOW_UID\", but must be the number of an ordinary user: set AIRFLOW_UID=50000 in .env" ;;
 esac

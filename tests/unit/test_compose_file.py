@@ -18,7 +18,7 @@ ENV = dict(
 )
 # What the demo alone switches on.
 ON_PURPOSE = {"COMPOSE_PROFILES": "", "DAGS_ARE_PAUSED": "true"}
-ONCE = {"secrets", "airflow-init", "demo-init"}
+ONCE = {"secrets", "airflow-init", "demo-init", "service-check", "service-init"}
 # In a profile that nothing switches on.
 ASKED_FOR = {"flower"}
 
@@ -50,8 +50,8 @@ def test_the_two_locks_agree_on_every_version() -> None:
         assert {name: one for name, one in versions(lock).items() if image.get(name, one) != one} == {}
 
 
-def test_one_service_is_root_and_every_port_is_for_this_machine() -> None:
-    assert {name for name, service in SERVICES.items() if str(service.get("user", "0")).startswith("0")} == {"secrets"}
+def test_two_services_are_root_and_every_port_is_for_this_machine() -> None:
+    assert {name for name, service in SERVICES.items() if str(service.get("user", "0")).startswith("0")} == {"secrets", "service-check"}
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)

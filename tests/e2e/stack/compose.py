@@ -32,7 +32,7 @@ VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
 # The tests' own build of the images; each copy of the stack has its own too, from the same cache.
 BUILT = "fs-sync-e2e"
 HOST_IMAGE = f"{BUILT}-host:{VERSION}"
-ONE_SHOTS = frozenset({"secrets", "airflow-init", "demo-init"})
+ONE_SHOTS = frozenset({"secrets", "airflow-init", "demo-init", "service-check", "service-init"})
 HOSTS = frozenset({"source", "target", "minio"})
 MEBI = 1024 * 1024
 # The stack starts once or twice a minute's work; what waits for it must not give up on a slow machine.

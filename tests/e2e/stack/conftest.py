@@ -21,7 +21,17 @@ from tests.e2e.stack.compose import BUILT, DAGS, FILE, Stack, clean, docker, for
 
 HERE = Path(__file__).parent
 # First what must see a stack that nobody has harmed yet, last what harms it.
-ORDER = ("test_host_image", "test_up", "test_runs", "test_ui", "test_secrets", "test_bad_input", "test_faults", "test_second_copy")
+ORDER = (
+    "test_host_image",
+    "test_up",
+    "test_runs",
+    "test_ui",
+    "test_secrets",
+    "test_bad_input",
+    "test_faults",
+    "test_second_copy",
+    "test_service",
+)
 COMMAND = "env AIRFLOW_PORT={port} docker compose"
 
 

@@ -48,15 +48,20 @@ def fresh(images: None, request: pytest.FixtureRequest) -> Iterator[Stack]:
         assert made.left() == ""
 
 
-def told(stack: Stack, environment: Mapping[str, str]) -> str:
-    """Run `make up`, which must fail, and return its one line."""
+def lines_told(stack: Stack, environment: Mapping[str, str]) -> list[str]:
+    """Run `make up`, which must fail, and return what it says of that."""
     variables = {**stack.variables, "COMPOSE_PROJECT_NAME": stack.project, **environment}
     done = subprocess.run(["make", "-s", "up"], cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode, done.stdout
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
-    assert len(lines) == 1, done.stdout[-3000:] + done.stderr
-    assert lines[0].startswith("fs-sync: ")
-    return lines[0]
+    assert lines[0].startswith("fs-sync: "), done.stdout[-3000:] + done.stderr
+    return lines
+
+
+def told(stack: Stack, environment: Mapping[str, str]) -> str:
+    """The same where it is one line."""
+    (line,) = lines_told(stack, environment)
+    return line
 
 
 def put(stack: Stack, files: Mapping[str, str]) -> None:
@@ -159,3 +164,34 @@ def test_a_mended_value_starts_where_a_wrong_one_did_not(fresh: Stack, tell: Cal
         for container in fresh.containers("postgres", "redis", "source")
     }
     assert {name: state["Health"]["Status"] for name, state in states.items()} == dict.fromkeys(("postgres", "redis", "source"), "healthy")
+
+
+def test_the_file_of_the_service_is_looked_at_before_anything_starts(fresh: Stack, tmp_path: Path) -> None:
+    """By the command that its user gives, in which the file is missing, and by `make up`: each name that is missing in it."""
+    fresh.environment = {"COMPOSE_PROFILES": "service", "SERVICE_ENV_DIR": str(tmp_path)}
+    done = fresh.run("--profile", "service", "up", env={"COMPOSE_PROFILES": "demo"}, check=False)
+    assert done.returncode
+    assert "fs-sync: service.env is not there: copy service.env.example to it" in done.stdout + done.stderr
+    assert started(fresh) == {"service-check", "secrets"}
+    assert not (tmp_path / "service.env").exists()
+
+    file = tmp_path / "service.env"
+    file.write_text("SFTP_HOST=127.0.0.1\nSFTP_PORT=1\nSFTP_USER=replica\nSFTP_PASS=never-to-be-seen\nS3_FOLDER=x\n")
+    lines = lines_told(fresh, {})
+    assert lines[0] == "fs-sync: service.env can't be used:"
+    names = ["S3_FOLDER", "SFTP_FOLDER_NAME", "S3_ENDPOINT", "S3_BUCKET_NAME", "S3_FOLDER_NAME", "S3_REGION", "S3_ACCESS_KEY_ID"]
+    assert [line.split()[0] for line in lines[1:]] == [*names, "S3_SECRET_ACCESS_KEY", "SFTP_HOST_KEY", "the"]
+    assert "did you mean S3_FOLDER_NAME?" in lines[1]
+    assert "the server can't be asked" in lines[-2]
+    assert "(mode 0644); chmod it to 0600" in lines[-1]
+    assert started(fresh) == {"service-check", "secrets"}
+    assert "never-to-be-seen" not in fresh.logs() + str(fresh.containers()) + "".join(lines)
+
+
+def started(stack: Stack) -> set[str]:
+    """The services of a copy that have ever run."""
+    return {
+        container["Config"]["Labels"]["com.docker.compose.service"]
+        for container in stack.containers()
+        if not container["State"]["StartedAt"].startswith("0001-")
+    }

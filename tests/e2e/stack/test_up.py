@@ -13,6 +13,7 @@ SERVICES = {
     *("secrets", "postgres", "redis", "airflow-init", "demo-init", "airflow-apiserver", "scheduler", "dag-processor", "triggerer"),
     *("worker", "worker-large", "source", "target", "minio"),
 }
+DEMO_ALONE = {"demo-init", "source", "target", "minio"}
 # Airflow writes the level in brackets, postgres behind the time, and a crash of Python has a traceback.
 TROUBLE = re.compile(r"\b(ERROR|CRITICAL|FATAL|PANIC)\b|\[(error|critical)\s*\]|^\S+\s*\|\s*Traceback", re.M)
 DEMO = {RSYNC: "inbox/rsync", RCLONE: "inbox/rclone", MINIO: "outbox"}
@@ -37,12 +38,15 @@ def test_every_service_is_healthy_and_what_runs_once_ended_well(stack: Stack) ->
 
 
 def test_the_compose_file_is_clean(stack: Stack) -> None:
-    for profile in ("", "demo", "demo,flower"):
+    for profile in ("", "demo", "demo,flower", "service", "demo,service"):
         done = stack.run("config", "-q", env={"COMPOSE_PROFILES": profile})
         assert done.stdout == done.stderr == "", profile
     assert not set(stack.config()["services"]) - SERVICES
     without = stack.run("config", "--services", env={"COMPOSE_PROFILES": ""}).stdout.split()
-    assert set(without) == SERVICES - {"demo-init", "source", "target", "minio"}
+    assert set(without) == SERVICES - DEMO_ALONE
+    # The profile of the command takes the place of the one in .env.
+    service = stack.run("--profile", "service", "config", "--services").stdout.split()
+    assert set(service) == (SERVICES - DEMO_ALONE) | {"service-check", "service-init"}
 
 
 def test_the_first_run_of_each_dag_is_green(stack: Stack) -> None:
