@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 WORKERS ?= 4
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --constraint build/constraints.txt
 
-.PHONY: help venv system demo ui sample-tree up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
+.PHONY: help venv system demo ui service sample-tree up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ demo: venv system ## Replicate a real tree through the DAGs, change it, and agai
 ui: venv system ## Start the same lab and Airflow, print the address and login, and leave it running until Ctrl-C
 	@exec $(BIN)/python -m lab.ui
 
+service: venv ## Sync from a server into a bucket as one file says, every minute, until Ctrl-C: make service ENV=service.env
+	@sh lab/system.sh service
+	@exec $(BIN)/python -m lab.service "$(if $(filter command,$(origin ENV)),$(ENV),service.env)"
+
 sample-tree: venv ## Make a tree to try the DAGs with: make sample-tree DIR=build/sample OPTIONS='--largest 10G --sparse --seed 2'
 	@$(BIN)/python -m lab.sample $(or $(DIR),build/sample) $(OPTIONS)
 
@@ -47,7 +51,7 @@ up: ## Start the stack of docker-compose.yml and wait until it is healthy
 	@sh docker/up.sh
 
 down: ## Stop the stack; its volumes stay
-	@docker compose --profile demo --profile flower down
+	@docker compose --profile demo --profile flower --profile service down
 
 password: ## Print the password of the stack's user admin
 	@docker compose exec -T airflow-apiserver cat /secrets/admin_password && echo

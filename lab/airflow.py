@@ -9,7 +9,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from lab.rest import Rest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"
+PASSWORDS = "passwords.json"
 PROCESSES = {
-    "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
     "api-server": ["api-server", "--workers", "1"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
 }
 
 
@@ -81,16 +82,23 @@ class Airflow:
 
     def healthy(self) -> bool:
         """Return whether all four processes say that they are well. Raise RuntimeError if one has ended."""
+        health = self._health()
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
+
+    def answers(self) -> bool:
+        """Return whether the API server answers. Raise RuntimeError if a process has ended."""
+        return bool(self._health())
+
+    def _health(self) -> dict[str, Any]:
         for name, process in self.processes.items():
             if process.poll() is not None:
                 text = (self.directory / f"{name}.log").read_text(errors="replace")
                 raise RuntimeError(f"airflow {name} ended with {process.returncode}:\n{text[-4000:]}")
         try:
-            health = Rest(self.url).health()
+            return Rest(self.url).health()
         except (httpx.TransportError, RuntimeError):
-            return False
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
+            return {}
 
 
 @contextlib.contextmanager
@@ -102,19 +110,18 @@ def airflow(
     schedule: bool = False,
     environment: Mapping[str, str] | None = None,
     port: int | None = None,
+    prepare: Callable[[Airflow], None] | None = None,
 ) -> Iterator[Airflow]:
     """Run Airflow until the end of the block, healthy at its begin.
 
     The connections and Variables are rows of its database, encrypted. Without `schedule` only triggered runs are made.
+    `prepare` is called when the database is there, before anything runs. An Airflow of the same directory goes on where it was.
     """
     directory = directory.resolve()
     home = directory / "airflow"
     (directory / "home").mkdir(parents=True, exist_ok=True)
     home.mkdir(exist_ok=True)
-    password = secrets.token_urlsafe(12)
-    passwords = home / "passwords.json"
-    passwords.touch(mode=0o600)
-    passwords.write_text(json.dumps({USER: password}))
+    password = _kept(home / PASSWORDS, {USER: secrets.token_urlsafe(12)})[USER]
     port = port or free_port()
     settings = _settings(home, port, dags, schedule)
     # Of the caller's own settings none counts, and neither does the caller's home.
@@ -122,7 +129,12 @@ def airflow(
     lab = Airflow(directory, f"http://127.0.0.1:{port}", password, {**inherited, **settings, **(environment or {})})
     try:
         lab.seed(connections, variables, migrate=True)
+        if prepare is not None:
+            prepare(lab)
         for name in PROCESSES:
+            # What is due runs as soon as there is a scheduler, and fails where it can't reach the API server.
+            if name == "scheduler" and schedule:
+                until(lab.answers, "Airflow's API server", timeout=180, every=0.25)
             lab.start(name)
         until(lab.healthy, "Airflow's four processes healthy", timeout=180, every=0.25)
         yield lab
@@ -134,7 +146,23 @@ def airflow(
         sweep(directory)
 
 
+def _kept(path: Path, new: dict[str, str]) -> dict[str, str]:
+    """Return the secrets of a file that its owner alone can read, which is made of the new ones where there is none."""
+    if not path.exists():
+        made = path.with_suffix(".new")
+        made.touch(mode=0o600)
+        made.write_text(json.dumps(new))
+        made.rename(path)
+    return dict(json.loads(path.read_text()))
+
+
 def _settings(home: Path, port: int, dags: Path, schedule: bool) -> dict[str, str]:
+    made = {
+        "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "secret_key": secrets.token_hex(32),
+        "jwt_secret": secrets.token_hex(64),
+    }
+    kept = _kept(home / "secrets.json", made)
     sections: dict[str, dict[str, Any]] = {
         "core": {
             "dags_folder": dags,
@@ -142,9 +170,9 @@ def _settings(home: Path, port: int, dags: Path, schedule: bool) -> dict[str, st
             "parallelism": 4,
             "load_examples": False,
             "dags_are_paused_at_creation": False,
-            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "fernet_key": kept["fernet_key"],
             "simple_auth_manager_users": f"{USER}:admin",
-            "simple_auth_manager_passwords_file": home / "passwords.json",
+            "simple_auth_manager_passwords_file": home / PASSWORDS,
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
             # A rendered script is shown whole in the UI.
             "max_templated_field_length": 200_000,
@@ -155,10 +183,10 @@ def _settings(home: Path, port: int, dags: Path, schedule: bool) -> dict[str, st
             "host": "127.0.0.1",
             "port": port,
             "base_url": f"http://127.0.0.1:{port}",
-            "secret_key": secrets.token_hex(32),
+            "secret_key": kept["secret_key"],
             "default_wrap": True,
         },
-        "api_auth": {"jwt_secret": secrets.token_hex(64)},
+        "api_auth": {"jwt_secret": kept["jwt_secret"]},
         "scheduler": {
             "scheduler_idle_sleep_time": 0.2,
             "use_job_schedule": schedule,

@@ -149,16 +149,20 @@ def sweep(directory: Path) -> list[int]:
 
 
 @contextlib.contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Hold a directory for this process until the end of the block, made anew and empty. Raise SystemExit if another one holds it."""
+def alone(directory: Path, keep: bool = False) -> Iterator[None]:
+    """Hold a directory for this process until the end of the block, made anew and empty if not kept. Raise SystemExit if another one does.
+
+    Only its owner can look into it.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with directory.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SystemExit(f"{directory} is used by another run: wait for its end or stop it") from None
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700, exist_ok=keep)
         # What a run that was killed left behind would go on in a directory that is no more.
         for part in directory, *(directory / name for name in ("run", "lab/source", "lab/target", "lab/s3")):
             sweep(part)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the programs that the lab and the tests run and the system lacks.
-# Usage: lab/system.sh [venv|demo|test|stack]   (test also wants the shells and tools that only tests use, stack the browser)
+# Usage: lab/system.sh [venv|service|demo|test|stack]   (service has no servers here; test also wants the shells and tools that only
+# tests use, stack the browser)
 set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -17,8 +18,10 @@ missing=
 if [ "${1:-demo}" = venv ]; then
     sh "$(dirname "$0")/python.sh" >/dev/null 2>&1 || missing="python3 python3-venv"
 else
-    need rsync rsync
-    need sshd openssh-server
+    if [ "${1:-demo}" != service ]; then
+        need rsync rsync
+        need sshd openssh-server
+    fi
     need ssh openssh-client
     need ssh-agent openssh-client
     need setsid util-linux
