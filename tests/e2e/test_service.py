@@ -169,6 +169,8 @@ def test_a_file_is_all_that_it_takes(world: World) -> None:
         until(lambda: world.arrived() == tree.checksums(world.outbox), "the new file", timeout=3 * MINUTE, every=0.5)
         until(lambda: not rest.unfinished(QUICK), "the end of the quick run", timeout=MINUTE, every=0.5)
         assert {run["state"] for run in runs(rest, QUICK)} == {"success"}
+        reports = [rest.xcom(QUICK, run["dag_run_id"], "route.finish", 0) or {} for run in runs(rest, QUICK)]
+        assert "quick" in {report.get("scan") for report in reports}
         # What has nothing to copy was not switched on.
         assert rest.runs("fs_sync_rsync") == []
         assert hits(world.texts(), keys) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from fs_sync.errors import ConfigError, ConnectionFailed
 from fs_sync.form import Run
 from fs_sync.route import Kind, parse
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "service.env.example"
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = REPOSITORY / "service.env.example"
+COMING_FROM = REPOSITORY / "docs" / "coming-from.md"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFBKYU68xOuLsYsUw2qcWy6IRv9ml4oY06Ur0OlFbv7k"
 SECRETS = {"SFTP_PASS": "pa-ss-w0rd", "S3_ACCESS_KEY_ID": "AKEYOFMINE", "S3_SECRET_ACCESS_KEY": "s3cr3t/of+mine"}
 RIGHT = {
@@ -227,6 +230,12 @@ def test_a_server_that_can_not_be_asked_is_said_too() -> None:
 def test_what_is_no_text_is_refused() -> None:
     (said,) = faults(text(RIGHT).replace(b"replica", b"repl\xff"))
     assert said == "line 3 is not UTF-8; save the file as UTF-8"
+
+
+def test_the_file_of_the_documents_is_right() -> None:
+    blocks = re.findall(r"^```ini\n(.*?)^```$", COMING_FROM.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if "SFTP_HOST_KEY=" in block]
+    assert route(service.read(block.encode(), 0o600, never))["source"]["path"] == "~/inbox"
 
 
 def test_the_example_lacks_the_secrets_alone() -> None:
