@@ -61,3 +61,16 @@ def test_the_later_one_is_skipped_with_the_holder_named_and_nothing_is_lost(lab:
     after = lab.trigger(QUICK).good()
     assert after.report()["scan"] == "quick"
     assert lab.same("pair-busy")
+
+
+def test_a_full_one_waits_for_a_route_that_a_quick_one_holds(lab: Lab) -> None:
+    """Else the two, which begin in the same second every two hours, would leave it to chance whether there is a full one."""
+    lab.configure(PAIR, lab.route("pair-waits", 12 * MEBI, bandwidth=SLOW))
+    quick = lab.trigger(QUICK)
+    with frozen(quick):
+        full = lab.trigger(FULL)
+        full.reach("plan", "up_for_retry")
+        assert f"held by {QUICK}" in full.log("plan", try_number=1)
+    quick.good()
+    assert full.good().report()["scan"] == "full"
+    assert full.tries("plan") > 1
