@@ -251,3 +251,22 @@ def test_a_single_file_needs_no_cursor(end: End, source: Path) -> None:
     tree.write(source / "one", b"one more", mtime_ns=OLD)
     end.copy(source / "one", target, scan="quick", after=first).good()
     assert (there / "one").read_bytes() == b"one more"
+
+
+@on("rclone")
+@pytest.mark.parametrize("scan", ["full", "quick"])
+@pytest.mark.parametrize("include", [["*.txt"], ["/d/sub/"]])
+def test_a_link_at_the_target_is_not_followed_whatever_the_patterns(
+    end: End, source: Path, tmp_path: Path, include: list[str], scan: str
+) -> None:
+    target, there = end.fresh()
+    tree.write(source / "e.txt", b"e")
+    first = end.copy(source, target, scan="quick", include=include).good()
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    there.mkdir(exist_ok=True)
+    (there / "d").symlink_to(outside)
+    tree.write(source / "d" / "sub" / "new.txt", b"new")
+    copy = end.copy(source, target, scan=scan, include=include, after=first).good()
+    assert copy.held == {"d": "link-to-a-directory-at-the-target"}
+    assert list((outside / "sub").iterdir()) == []
