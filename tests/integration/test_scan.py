@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from fs_sync import job, scripts
 from lab import tree
 from lab.processes import until
-from tests.integration.driver import ENDS, Copy, End, on
+from tests.integration.driver import ENDS, Copy, End, cursor_of, on
 
 OLD = 1_000_000_000_000_000_000  # 2001, in nanoseconds
 
@@ -154,7 +156,7 @@ def test_a_cursor_that_can_not_be_trusted_is_a_full_scan(end: End, source: Path,
     cursor = cursor_file(end, target)
     # As if it had come while the clock was an hour ahead, or behind, and no scan could see it by its time.
     (there / "file").unlink()
-    token, at, clock, boot = cursor.read_text().split()
+    token, at, clock, boot, root = cursor.read_text().split()
     after: Copy | None = first
     why = "clock of"
     if lost == "by Airflow":
@@ -163,17 +165,17 @@ def test_a_cursor_that_can_not_be_trusted_is_a_full_scan(end: End, source: Path,
         cursor.unlink()
         why = "has no cursor of an earlier green run"
     elif lost == "another run":
-        cursor.write_text(f"{token}x {at} {clock} {boot}\n")
+        cursor.write_text(f"{token}x {at} {clock} {boot} {root}\n")
         why = "is not the last one of"
     elif lost == "clock set back":
-        cursor.write_text(f"{token} {at} {int(clock) + 3600} {boot}\n")
+        cursor.write_text(f"{token} {at} {int(clock) + 3600} {boot} {root}\n")
     elif lost == "clock before":
         later = int(at) + 3600
-        cursor.write_text(f"{token} {later} {clock} {boot}\n")
+        cursor.write_text(f"{token} {later} {clock} {boot} {root}\n")
         assert first.records.cursor is not None
         object.__setattr__(first.steps[-1].records, "cursor", (later, first.records.cursor[1]))
     elif lost == "reboot":
-        cursor.write_text(f"{token} {at} {clock} another\n")
+        cursor.write_text(f"{token} {at} {clock} another {root}\n")
         why = "was started anew"
     else:
         pytest.skip("root reads all") if os.geteuid() == 0 else (source / "closed").mkdir(mode=0)
@@ -251,6 +253,142 @@ def test_a_single_file_needs_no_cursor(end: End, source: Path) -> None:
     tree.write(source / "one", b"one more", mtime_ns=OLD)
     end.copy(source / "one", target, scan="quick", after=first).good()
     assert (there / "one").read_bytes() == b"one more"
+
+
+@on("rsync", "rclone", "minio")
+def test_another_directory_at_the_source_path_is_a_full_scan(end: End, source: Path, tmp_path: Path) -> None:
+    """What was moved here with all its content, or is where a link leads to now, has no new stamp of its own below."""
+    target, there = end.fresh()
+    path = tmp_path / "current"
+    path.symlink_to(source)
+    tree.write(source / "file", b"file", mtime_ns=OLD)
+    tree.write(tmp_path / "second" / "deep" / "below", b"second", mtime_ns=OLD)
+    tree.write(tmp_path / "third" / "deep" / "other", b"third", mtime_ns=OLD)
+    age(tmp_path)
+    last = end.copy(path, target, scan="quick").good()
+    path.unlink()
+    path.symlink_to(tmp_path / "second")
+    last = end.copy(path, target, scan="quick", after=last).good()
+    assert last.records.scan == "full"
+    assert "leads to another directory" in told(last)
+    assert (there / "deep" / "below").read_bytes() == b"second"
+    path.unlink()
+    (tmp_path / "third").rename(path)
+    last = end.copy(path, target, scan="quick", after=last).good()
+    assert last.records.scan == "full"
+    assert (there / "deep" / "other").read_bytes() == b"third"
+    assert end.copy(path, target, scan="quick", after=last).good().records.scan == "quick"
+
+
+@on("rsync", "rclone")
+def test_two_routes_of_a_run_to_one_place_keep_their_names_apart(end: End, tmp_path: Path) -> None:
+    """Their connections may have other names, so that nothing refuses them."""
+    target, there = end.fresh()
+    sources = {name: tmp_path / name for name in ("a", "b")}
+    last: dict[str, Copy] = {}
+    for turn in range(3):
+        made = {}
+        run = uuid.uuid4().hex
+        for name, path in sources.items():
+            tree.write(path / f"{name}-{turn}", name.encode())
+            age(path)
+            made[name] = Copy(end.route(path, target, scan="quick").model_copy(update={"name": name}))
+            made[name].steps.append(end.step("plan", made[name].route, run, more=cursor_of(last.get(name))))
+        for name, copy in made.items():
+            copy.steps.append(end.step("finish", copy.route, run))
+            assert (there / f"{name}-{turn}").exists(), copy.log
+            copy.good()
+        last = made
+
+
+@on("rsync", "rclone")
+def test_the_job_directory_is_no_part_of_a_directory_that_was_moved(end: End, source: Path) -> None:
+    target, there = end.fresh()
+    jobs = source / "state" / "jobs"
+    jobs.mkdir(parents=True)
+    last: Copy | None = None
+    for turn in range(2):
+        tree.write(source / "state" / f"file-{turn}", b"file")
+        (source / "state").chmod(0o700 + turn)
+        made = Copy(end.route(source, target, scan="quick", job_dir=str(jobs)))
+        run = uuid.uuid4().hex
+        for step in ("plan", "finish"):
+            made.steps.append(end.step(step, made.route, run, more=cursor_of(last)))
+            made.good()
+        assert sorted(path.name for path in there.rglob("*")) == sorted(["state", *(f"file-{number}" for number in range(turn + 1))])
+        age(source / "state")
+        last = made
+    assert last is not None
+    assert last.records.scan == "quick"
+
+
+@on("rsync", "rclone", "minio")
+def test_a_name_that_can_not_be_looked_at_is_no_green_quick_scan(end: End, source: Path) -> None:
+    """A path that is too long for the system is found by way of its directories, and by nothing else."""
+    target, _ = end.fresh()
+    first = end.copy(source, target, scan="quick").good()
+    at = os.open(source, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=at)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(os.open("deep", os.O_CREAT, dir_fd=at))
+    os.close(at)
+    quick = end.copy(source, target, scan="quick", after=first)
+    assert quick.records.scan == "full"
+    assert quick.exit != 0
+    subprocess.run(["rm", "-rf", source], check=True)
+
+
+@on("rsync", "rclone")
+def test_a_list_that_was_cut_short_is_no_green_quick_scan(end: End, source: Path) -> None:
+    target, _ = end.fresh()
+    tree.write(source / "dir" / "file", b"file")
+    first = end.copy(source, target, scan="quick").good()
+    # More than sort holds without a temporary file.
+    for number in range(60):
+        directory = source / ("x" * 200 + str(number)) / ("y" * 200) / ("z" * 200)
+        directory.mkdir(parents=True)
+        for other in range(300):
+            (directory / ("f" * 200 + str(other))).touch()
+    made = end.route(source, target, scan="quick")
+    plan = end.step("plan", made, uuid.uuid4().hex, more={**cursor_of(first), "TMPDIR": "/nonexistent"})
+    assert plan.exit == 0, plan.log
+    assert plan.records.counts["new"] == 60 * 300
+
+
+@on("rsync")
+def test_the_root_is_no_name_that_stands_for_all_in_it(end: End, source: Path) -> None:
+    target, there = end.fresh()
+    tree.write(source / ".fs-sync", b"reserved", mtime_ns=OLD)
+    tree.write(source / "old", b"old", mtime_ns=OLD)
+    age(source)
+    first = end.copy(source, target, scan="quick").good()
+    assert first.held == {".fs-sync": "reserved-name"}
+    (there / "old").unlink()
+    tree.write(source / "new", b"new")
+    os.utime(source, ns=(OLD, OLD))
+    end.copy(source, target, scan="quick", after=first).good()
+    assert sorted(path.name for path in there.iterdir()) == ["new"]
+    assert there.stat().st_mtime_ns == OLD
+
+
+@on("rsync")
+def test_what_is_behind_a_link_is_not_of_the_source(end: End, source: Path, tmp_path: Path) -> None:
+    """A directory with a name that waits was moved away, and a link took its place."""
+    target, there = end.fresh()
+    tree.write(source / "d" / "young", b"young", mtime_ns=time.time_ns() + 10**15)
+    age(source)
+    first = end.copy(source, target, scan="quick", min_age="1s", exclude=["none"]).good()
+    assert first.held == {"d/young": "younger-than-min_age"}
+    (there / "d").rmdir()
+    (source / "d").rename(tmp_path / "elsewhere")
+    (source / "d").symlink_to(tmp_path / "elsewhere")
+    os.utime(tmp_path / "elsewhere" / "young", ns=(OLD, OLD))
+    quick = end.copy(source, target, scan="quick", min_age="1s", exclude=["none"], after=first).good()
+    assert quick.records.scan == "quick"
+    assert (there / "d").is_symlink(), quick.log
 
 
 @on("rclone")
