@@ -65,7 +65,12 @@ def test_a_job_knows_its_places(a_host: Host) -> None:
     )
     base, frame = f"{a_host.home}/.fs-sync", made.frame
     lines = a_host.watch(made).log.decode().split("\n")
-    assert lines[:4] == [base, f"{base}/{made.path}", f"{base}/runs/{frame.run}/route-{frame.key}-{made.name.partition('-')[2].rpartition('-g')[0]}", f"{base}/routes/{frame.key}"]
+    assert lines[:4] == [
+        base,
+        f"{base}/{made.path}",
+        f"{base}/runs/{frame.run}/route-{frame.key}-{made.name.partition('-')[2].rpartition('-g')[0]}",
+        f"{base}/routes/{frame.key}",
+    ]
     assert lines[4:6] == [frame.run, frame.run]
 
 
