@@ -168,9 +168,9 @@ def test_what_is_new_and_changed_arrives_and_what_was_deleted_stays(way: Way) ->
     assert (here / "-rf").exists()
 
 
+# Files of the worker itself are found by their ctime, as test_scan.py has it.
+@pytest.mark.parametrize("way", [way for way in WAYS if way[1] != "local"], indirect=True, ids=lambda way: "-".join(way))
 def test_a_quick_scan_of_a_source_without_a_shell_asks_for_what_is_new_in_its_listing(way: Way) -> None:
-    if way.source.connection is HERE:
-        pytest.skip("files of the worker are found by their ctime, see test_scan.py")
     source, there = way.source.fresh()
     target, here = way.target.fresh()
     fill(there)
