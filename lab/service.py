@@ -41,9 +41,18 @@ def main(env: str = "service.env", directory: str = str(BUILD / "service")) -> i
         with airflow(place / "run", {}, {}, schedule=True, environment=SETTINGS, prepare=prepare) as running:
             print(f"\n  {running.url}   login {USER}   its password is in {running.home / PASSWORDS}\n")
             print("  It looks at what changed every minute, at everything every two hours. Ctrl-C stops it.\n", flush=True)
-            stopped.wait()
-            say("stopping")
+            while not stopped.wait(10):
+                watch(running)
     return 0
+
+
+def watch(running: Airflow) -> None:
+    """Start again what has ended by itself."""
+    for name, process in list(running.processes.items()):
+        if process.poll() is not None:
+            say(f"airflow {name} ended with {process.returncode}, see {running.directory / name}.log; it is started again")
+            running.stop(name)
+            running.start(name)
 
 
 def _init(made: Airflow, file: Path) -> None:

@@ -158,7 +158,8 @@ done
 # An image that runs as root by default leaves its volume to root.
 chown "$broker" "$VOLUMES/redis-data"
 chown "$store" "$VOLUMES/minio-data"
-chown "$airflow" "$VOLUMES/airflow-logs" "$VOLUMES/worker-jobs"
+chown "$airflow" "$VOLUMES/airflow-logs"
+chown -R "$airflow" "$VOLUMES/worker-jobs"
 chmod 0775 "$VOLUMES/airflow-logs"
 chmod 0700 "$VOLUMES/worker-jobs"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import re
 import shlex
@@ -207,7 +208,17 @@ def address_of(conn: PlainConnection) -> tuple[str, int]:
 
 def host_fault(host: str) -> str | None:
     """Given a server's name or address, return the rule that it breaks, or None."""
-    return None if HOST.fullmatch(host) else "is no host name or IP address; no scheme, port or path goes there"
+    bare = (host[1:-1] if host[:1] + host[-1:] == "[]" else host).partition("%")[0]
+    good = HOST.fullmatch(host) and (":" not in bare or _is_ipv6(bare))
+    return None if good else "is no host name or IP address; no scheme, port or path goes there"
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def login_fault(login: str) -> str | None:

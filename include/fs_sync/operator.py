@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk import Asset, AssetAlias
-from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
 from airflow.sdk.log import mask_secret
 
 from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
@@ -31,6 +31,7 @@ GOES_ON = ("running", "deferred", "scheduled", "queued", "up_for_retry")
 # Where a job of the worker keeps its directory, for several workers on one machine a folder that they share.
 WORKER_DIR = "FS_SYNC_WORKER_DIR"
 ORPHANED = 30  # seconds
+TRIES = 3
 SECRET_EXTRAS = ("private_key", "private_key_passphrase", "passphrase", "aws_secret_access_key", "aws_session_token")
 LAUNCHED = {
     "started": "The job was started",
@@ -243,6 +244,10 @@ class JobOperator(SSHOperator):
         except FsSyncError as error:
             if self.step == "transfer" and not self.unwanted:
                 ti.xcom_push(key="error", value=type(error).__name__)
+            # Many tries are for a route that another run holds. What else passes by itself has passed by now, or a person should know.
+            tries = ti.try_number - (ti.max_tries - (self.retries or 0))
+            if self.patient and not isinstance(error, Busy) and tries > TRIES:
+                raise AirflowFailException(f"{error}; tried {tries} times") from error
             raise
         except AirflowTaskTimeout:  # an `execution_timeout` that the site sets, by a policy
             self._end()

@@ -22,6 +22,8 @@ KEY = "SFTP_HOST_KEY"
 # Names that begin so are meant for us: one that is none of ours is a slip of the pen.
 OURS = ("SFTP_", "S3_")
 LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
+# A secret of so many characters may stand in a name by chance.
+SHORT = 7
 # Rights of others than the file's owner.
 OTHERS = 0o077
 
@@ -56,6 +58,12 @@ def read(content: bytes, mode: int | None, offered: Offered) -> Service:
     is asked for the key of the server's, to be shown.
     """
     values, faults, told = _lines(content)
+    secrets = [values[name] for name, setting in SETTINGS.items() if setting.secret and len(values.get(name, "")) > SHORT]
+
+    def tells(value: str) -> bool:
+        """Whether a value may hold a secret that is not its own: an address with more in it, or what stands in another line."""
+        return credentials.holds_more(value) or any(f"{name}=" in value for name in SETTINGS) or any(one in value for one in secrets)
+
     settled: dict[str, str] = {}
     for name, setting in SETTINGS.items():
         value = values.get(name, "")
@@ -65,12 +73,10 @@ def read(content: bytes, mode: int | None, offered: Offered) -> Service:
             try:
                 settled[name] = setting.check(value)
             except ConfigError as error:
-                faults.append(str(error))
+                faults.append(f"{name} is no host key; write {setting.what}" if tells(value) else str(error))
                 told.add(name)
             except ValueError as error:
-                # An address with more than an address in it may hold a password.
-                hidden = setting.secret or credentials.holds_more(value)
-                faults.append(f"{name} {error}" if hidden else f"{name}: {shown(value)} {error}")
+                faults.append(f"{name} {error}" if setting.secret or tells(value) else f"{name}: {shown(value)} {error}")
         elif setting.default is not None or (setting.may_be_empty and name in values):
             settled[name] = setting.default or ""
         elif name != KEY:
@@ -124,7 +130,7 @@ def _value(text: str) -> str:
 
     What the programs that read such files take in different ways is refused: nobody shall log in with half a password.
     """
-    bare = text.strip()
+    bare = text.strip(" \t")
     if bare[:1] == "'":
         found = re.fullmatch(r"'([^']*)'(?:\s+#.*)?", bare, re.DOTALL)
         if not found:
@@ -237,8 +243,8 @@ def _endpoint(value: str) -> str:
 
 
 def _password(value: str) -> str:
-    if value != value.strip() or "\0" in value:
-        raise ValueError("begins or ends with a space, or has a NUL in it, which Airflow's hook does not keep; take another password")
+    if value != value.strip() or any(one in value for one in "\0\r\n"):
+        raise ValueError("begins or ends with a space, or has a line end or a NUL in it, which would not arrive; take another password")
     return value
 
 

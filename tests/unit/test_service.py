@@ -227,6 +227,39 @@ def test_a_server_that_can_not_be_asked_is_said_too() -> None:
     assert said.endswith("refused; check host and port")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("S3_REGION", "us-east-1 S3_ACCESS_KEY_ID=AKEY-of-mine"),
+        ("S3_ENDPOINT", f"s3://key:{SECRETS['S3_SECRET_ACCESS_KEY']}/backup"),
+        ("SFTP_HOST_KEY", SECRETS["SFTP_PASS"]),
+        ("SFTP_HOST", f"files {SECRETS['SFTP_PASS']}"),
+    ],
+)
+def test_a_secret_at_the_wrong_place_is_not_shown(name: str, value: str) -> None:
+    (said,) = faults(text(RIGHT | {name: f"'{value}'" if "'" not in value else f'"{value}"'}))
+    assert name in said
+    assert "AKEY-of-mine" not in said
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5:2222", "dead.be:22", "22:", "::::", "[::1"])
+def test_an_address_with_a_port_is_none(host: str) -> None:
+    (said,) = faults(text(RIGHT | {"SFTP_HOST": host}))
+    assert "no scheme, port or path goes there" in said
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "fe80::1%eth0", "10.0.0.5", "files_1.example.com"])
+def test_an_address_is_one(host: str) -> None:
+    assert read(RIGHT | {"SFTP_HOST": host}).connections[0].host == host
+
+
+def test_a_password_is_taken_as_it_is_or_not_at_all() -> None:
+    (said,) = faults(text(RIGHT | {"SFTP_PASS": "'ab\rcd'"}))
+    assert "line end" in said
+    (said,) = faults(text(RIGHT | {"SFTP_PASS": "abc\u00a0"}))
+    assert "begins or ends with a space" in said
+
+
 def test_what_is_no_text_is_refused() -> None:
     (said,) = faults(text(RIGHT).replace(b"replica", b"repl\xff"))
     assert said == "line 3 is not UTF-8; save the file as UTF-8"
