@@ -12,6 +12,7 @@ from pathlib import Path
 from lab.airflow import PASSWORDS, REPOSITORY, USER, Airflow, airflow
 from lab.demo import BUILD, say
 from lab.processes import alone
+from lab.ui import leave
 
 # Reads the file, and sets in Airflow what it says; the containers of the stack run the same.
 PROGRAM = REPOSITORY / "docker" / "airflow" / "service.py"
@@ -31,7 +32,7 @@ def main(env: str = "service.env", directory: str = str(BUILD / "service")) -> i
     """Given the file and the directory of all that is kept, run until a signal; return 0, or 1 if the file can't be used."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: _leave(stopped))
+        signal.signal(number, lambda *_: leave(stopped))
     file, place = Path(env), Path(directory)
     if subprocess.run([sys.executable, PROGRAM, "check", file], check=False).returncode:
         return 1
@@ -59,14 +60,6 @@ def _init(made: Airflow, file: Path) -> None:
     done = subprocess.run([sys.executable, PROGRAM, "init", file], env=made.environment, cwd=made.home, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
-
-
-def _leave(stopped: threading.Event) -> None:
-    # Before Airflow is up there is nobody who looks at the event.
-    if stopped.is_set():
-        return
-    stopped.set()
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

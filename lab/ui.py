@@ -19,7 +19,7 @@ def main() -> int:
     """Run the stage until a signal; return 0."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: _leave(stopped))
+        signal.signal(number, lambda *_: leave(stopped))
     directory = BUILD / "ui"
     with contextlib.suppress(KeyboardInterrupt), alone(directory):
         say("starting two OpenSSH servers, an S3 store and Airflow (about 30 s)")
@@ -41,8 +41,8 @@ def show(lab: Stage) -> None:
     print("\n  Trigger a DAG there, change the source, trigger again. Ctrl-C stops all of it.\n", flush=True)
 
 
-def _leave(stopped: threading.Event) -> None:
-    # Before the stage is up there is nobody who looks at the event.
+def leave(stopped: threading.Event) -> None:
+    """Say that it is to end, and interrupt whatever is being done: before all is up there is nobody who looks at the event."""
     if stopped.is_set():
         return
     stopped.set()
