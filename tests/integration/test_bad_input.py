@@ -109,7 +109,11 @@ def test_the_host_s_own_key_is_refused_by_its_name(ends: dict[str, End], source:
 @pytest.mark.parametrize("name", ["rsync"])
 def test_nobody_listens_on_the_port(ends: dict[str, End], source: Path, name: str) -> None:
     end = changed(ends[name], port=free_port())
+    locks = end.place.source.home / ".fs-sync" / "locks"
+    before = {path.name for path in locks.glob("*.owner")}
     refused(end, source, 104, f":{end.connection.port}", "connection target", "can't be reached", "refused", "fs_sync_rclone_worker")
+    # A plan that failed gives the route back, though it is tried again: no other run has to wait for that.
+    assert {path.name for path in locks.glob("*.owner")} == before
 
 
 @pytest.mark.parametrize("name", ["rclone"])
