@@ -1,4 +1,4 @@
-"""Real Airflow on this machine: its four processes, on loopback, in a directory of their own."""
+"""Real Airflow on this machine: its processes, on loopback, in a directory of their own."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from lab.rest import Rest
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"
 PASSWORDS = "passwords.json"
+# The tasks have an API server of their own. In one process with the public API theirs would hold SQLite's lock and wait for the event
+# loop, which waits for the lock to write who asked for what: each trigger could stand still for as long as the lock is waited for.
 PROCESSES = {
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
-    "api-server": ["api-server", "--workers", "1"],
+    "api-server": ["api-server", "--workers", "1", "--apps", "core"],
+    "execution-api": ["api-server", "--workers", "1", "--apps", "execution"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
 }
 
@@ -37,6 +40,7 @@ class Airflow:
     directory: Path
     url: str
     password: str = field(repr=False)
+    execution: int
     environment: dict[str, str] = field(repr=False)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -57,7 +61,8 @@ class Airflow:
 
     def start(self, name: str) -> None:
         """Start one of the processes (again)."""
-        argv = [sys.executable, "-m", "airflow", *PROCESSES[name]]
+        port = ["--port", str(self.execution)] if name == "execution-api" else []
+        argv = [sys.executable, "-m", "airflow", *PROCESSES[name], *port]
         self.processes[name] = start(argv, self.directory / f"{name}.log", self.environment, self.home, mark=self.directory)
 
     def stop(self, name: str) -> None:
@@ -81,14 +86,17 @@ class Airflow:
         return Rest(self.url, USER, self.password)
 
     def healthy(self) -> bool:
-        """Return whether all four processes say that they are well. Raise RuntimeError if one has ended."""
+        """Return whether all processes say that they are well. Raise RuntimeError if one has ended."""
         health = self._health()
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
+        return self.answers() and all(health.get(part, {}).get("status") == "healthy" for part in parts)
 
     def answers(self) -> bool:
-        """Return whether the API server answers. Raise RuntimeError if a process has ended."""
-        return bool(self._health())
+        """Return whether both API servers answer. Raise RuntimeError if a process has ended."""
+        with contextlib.suppress(httpx.TransportError):
+            address = f"http://127.0.0.1:{self.execution}/execution/health"
+            return bool(self._health()) and httpx.get(address, timeout=30, trust_env=False).is_success
+        return False
 
     def _health(self) -> dict[str, Any]:
         for name, process in self.processes.items():
@@ -123,10 +131,11 @@ def airflow(
     home.mkdir(exist_ok=True)
     password = _kept(home / PASSWORDS, {USER: secrets.token_urlsafe(12)})[USER]
     port = port or free_port()
-    settings = _settings(home, port, dags, schedule)
+    execution = free_port()
+    settings = _settings(home, port, execution, dags, schedule)
     # Of the caller's own settings none counts, and neither does the caller's home.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "PYTHONPATH", "PYTEST"))}
-    lab = Airflow(directory, f"http://127.0.0.1:{port}", password, {**inherited, **settings, **(environment or {})})
+    lab = Airflow(directory, f"http://127.0.0.1:{port}", password, execution, {**inherited, **settings, **(environment or {})})
     try:
         lab.seed(connections, variables, migrate=True)
         if prepare is not None:
@@ -134,9 +143,9 @@ def airflow(
         for name in PROCESSES:
             # What is due runs as soon as there is a scheduler, and fails where it can't reach the API server.
             if name == "scheduler" and schedule:
-                until(lab.answers, "Airflow's API server", timeout=180, every=0.25)
+                until(lab.answers, "Airflow's API servers", timeout=180, every=0.25)
             lab.start(name)
-        until(lab.healthy, "Airflow's four processes healthy", timeout=180, every=0.25)
+        until(lab.healthy, "Airflow's processes healthy", timeout=180, every=0.25)
         yield lab
     finally:
         for process in lab.processes.values():
@@ -156,7 +165,7 @@ def _kept(path: Path, new: dict[str, str]) -> dict[str, str]:
     return dict(json.loads(path.read_text()))
 
 
-def _settings(home: Path, port: int, dags: Path, schedule: bool) -> dict[str, str]:
+def _settings(home: Path, port: int, execution: int, dags: Path, schedule: bool) -> dict[str, str]:
     made = {
         "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "secret_key": secrets.token_hex(32),
@@ -173,12 +182,13 @@ def _settings(home: Path, port: int, dags: Path, schedule: bool) -> dict[str, st
             "fernet_key": kept["fernet_key"],
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": home / PASSWORDS,
-            "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
+            "execution_api_server_url": f"http://127.0.0.1:{execution}/execution/",
             # A rendered script is shown whole in the UI.
             "max_templated_field_length": 200_000,
             "max_active_tasks_per_dag": 16,
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
+        # One writes at a time, and each in turn: more than the five seconds that SQLite's driver waits by default.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=20"},
         "api": {
             "host": "127.0.0.1",
             "port": port,
