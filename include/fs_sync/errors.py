@@ -164,7 +164,7 @@ WORDS: dict[type[FsSyncError], tuple[str, str]] = {
         "install the version that the message names on the host that it names",
     ),
     DiskFull: (
-        "the target's disk or quota is full; nothing half-written stands under a final name",
+        "the target's disk or quota is full, or what is to come does not fit; nothing half-written stands under a final name",
         "make room on the target, then clear the task",
     ),
     VerificationFailed: (

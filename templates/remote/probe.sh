@@ -25,7 +25,7 @@ while :; do
 done
 echo "above$above"
 echo "free $(df -Pk "$up" | awk "NR == 2 { print \$4 }")"
-echo "inodes $(df -Pi "$up" 2>/dev/null | awk "NR == 2 { print \$4 }")"
+echo "inodes $(df -Pi "$up" 2>/dev/null | awk "NR == 2 && \$2 > 0 { print \$4 }")"
 for tool in rsync rclone openssl sha256sum; do
   if command -v $tool >/dev/null 2>&1; then echo "tool $tool"; fi
 done
