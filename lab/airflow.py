@@ -22,6 +22,7 @@ from lab.rest import Rest
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"
 PASSWORDS = "passwords.json"
+POOLS = {"fs_sync_small": 8, "fs_sync_large": 2}
 # The tasks have an API server of their own. In one process with the public API theirs would hold SQLite's lock and wait for the event
 # loop, which waits for the lock to write who asked for what: each trigger could stand still for as long as the lock is waited for.
 PROCESSES = {
@@ -71,7 +72,7 @@ class Airflow:
 
     def seed(self, connections: Mapping[str, Mapping[str, Any]], variables: Mapping[str, str], migrate: bool = False) -> None:
         """Store connections and Variables in the database; what has the same name is replaced."""
-        wanted = {"migrate": migrate, "connections": dict(connections), "variables": dict(variables)}
+        wanted = {"migrate": migrate, "connections": dict(connections), "variables": dict(variables), "pools": POOLS if migrate else {}}
         # A path instead of -m: the repository itself must not be what Airflow imports the package from.
         environment = {**self.environment, "PYTHONPATH": str(REPOSITORY)}
         argv = [sys.executable, "-m", "lab.seed"]
@@ -219,4 +220,8 @@ def _settings(home: Path, port: int, execution: int, dags: Path, schedule: bool)
         "HOME": str(home.parent / "home"),
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": "127.0.0.1",
+        # As the stack does.
+        "FS_SYNC_SMALL_POOL": "fs_sync_small",
+        "FS_SYNC_LARGE_POOL": "fs_sync_large",
+        "FS_SYNC_LARGE_QUEUE": "large_files",
     }

@@ -32,7 +32,7 @@ def table() -> str:
     lines = ["| option | default | example | meaning |", "| --- | --- | --- | --- |"]
     for name, field in Route.model_fields.items():
         lines.append(_row(name, field))
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if field.annotation is Endpoint:
             lines += [_row(f"{name}.{part}", inner) for part, inner in Endpoint.model_fields.items()]
     return "\n".join(lines)
 
@@ -44,7 +44,8 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _json(value: object) -> str:
-    return f"`{json.dumps(value, ensure_ascii=False)}`"
+    plain = value.model_dump() if isinstance(value, BaseModel) else value
+    return f"`{json.dumps(plain, ensure_ascii=False)}`"
 
 
 def error_table() -> str:

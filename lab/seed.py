@@ -3,14 +3,14 @@
 import json
 import sys
 
-from airflow.models import Connection, Variable
+from airflow.models import Connection, Pool, Variable
 from airflow.utils.db import upgradedb
 from airflow.utils.session import create_session
 from sqlalchemy import delete
 
 
 def main() -> None:
-    """Given {"migrate": …, "connections": {id: {…}}, "variables": {key: text}} on standard input, store them encrypted."""
+    """Given {"migrate": …, "connections": {id: {…}}, "variables": {key: text}, "pools": {name: slots}} on standard input, store them."""
     wanted = json.load(sys.stdin)
     if wanted.get("migrate"):
         upgradedb()
@@ -21,6 +21,9 @@ def main() -> None:
         for key, value in wanted["variables"].items():
             session.execute(delete(Variable).where(Variable.key == key))
             session.add(Variable(key=key, val=value))  # type: ignore[no-untyped-call]
+        for name, slots in wanted.get("pools", {}).items():
+            session.execute(delete(Pool).where(Pool.pool == name))
+            session.add(Pool(pool=name, slots=slots, description="Transfers of much data", include_deferred=True))
 
 
 if __name__ == "__main__":

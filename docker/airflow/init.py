@@ -42,9 +42,10 @@ def airflow() -> None:
                 raise SystemExit("fs-sync: Airflow refused to add the user admin; the lines above say why")
             print("fs-sync: the user admin was added; `make password` prints the password")
     with create_session() as session:
-        if session.scalar(select(Pool).where(Pool.pool == "large_files")) is None:
-            session.add(Pool(pool="large_files", slots=2, description="Transfers of much data", include_deferred=True))
-            print("fs-sync: the pool large_files was added")
+        for pool, slots in (("fs_sync_small", 8), ("fs_sync_large", 2)):
+            if session.scalar(select(Pool).where(Pool.pool == pool)) is None:
+                session.add(Pool(pool=pool, slots=slots, description="Transfers of much data", include_deferred=True))
+                print(f"fs-sync: the pool {pool} was added")
 
 
 def demo() -> None:

@@ -9,11 +9,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fs_sync.credentials import Target
+from fs_sync.job import TIERS
 from fs_sync.options import Route
 from fs_sync.route import Kind
 
 # What may change in a route without any file being looked at in another way.
-FREE = ("name", "verify", "bandwidth", "compress", "timeout", "stall_after", "scan", "deletions", "target_auth")
+FREE = (
+    "name",
+    "verify",
+    "bandwidth",
+    "compress",
+    "timeout",
+    "stall_after",
+    "scan",
+    "deletions",
+    "target_auth",
+    "large_file",
+    "approve",
+    *TIERS,
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from airflow.sdk import DAG, Asset, AssetAlias, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
 
 from fs_sync import errors, form, outcome
+from fs_sync.approve import ApproveOperator
+from fs_sync.job import TIERS
 from fs_sync.operator import JobOperator
 from fs_sync.route import Kind
 
@@ -19,7 +21,12 @@ RETRIES = 3
 SOON = timedelta(seconds=5)
 # How often and when a full scan asks for a route that another run holds: for ten minutes, out of step with runs of every minute.
 PATIENCE, AGAIN = 30, timedelta(seconds=20)
-# Where `transfer`, the task of much data, runs; without them it runs where all others do.
+# The same for files that a person has approved: for five hours.
+HOURS = 900
+# A run that waits for a person is active, and each route may have one.
+ACTIVE = 24
+# Where the tasks of the tiers run; without them they run where all others do.
+SMALL_QUEUE, SMALL_POOL = "FS_SYNC_SMALL_QUEUE", "FS_SYNC_SMALL_POOL"
 LARGE_QUEUE, LARGE_POOL = "FS_SYNC_LARGE_QUEUE", "FS_SYNC_LARGE_POOL"
 
 # Of all DAGs whose file gives none.
@@ -61,6 +68,8 @@ def replicate(
     doc: str | None = None,
     retry_delay: timedelta | None = None,
     defer_after: float = 30.0,
+    small_queue: str | None = None,
+    small_pool: str | None = None,
     large_queue: str | None = None,
     large_pool: str | None = None,
     variable: str | None = None,
@@ -75,7 +84,8 @@ def replicate(
     With `scan="full"` a route that another run holds is asked for again, for ten minutes; any other DAG skips it at once.
     `schedule` is hourly, or what the environment's FS_SYNC_SCHEDULE says, unless given, and `retry_delay` Airflow's own default.
     A job that runs longer than `defer_after` seconds gives its worker slot back.
-    `large_queue` and `large_pool` are those of `transfer`, from the environment unless given; empty is Airflow's own default.
+    `small_queue`, `small_pool`, `large_queue` and `large_pool` are those of the tiers, from the environment unless given; empty is
+    Airflow's own default.
     """
     kind = Kind(backend=backend, target=target, source=source, runner=runner)
     variable = variable or dag_id
@@ -88,7 +98,7 @@ def replicate(
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         # Jobs of several workers do not see each other's locks.
-        max_active_runs=1 if runner == "worker" else 3,
+        max_active_runs=1 if runner == "worker" else ACTIVE,
         default_args=defaults,
         params={name: _param(**spec) for name, spec in form.run_params(scan).items()},
         is_paused_upon_creation=paused,
@@ -100,7 +110,10 @@ def replicate(
         cursors = Asset(name=f"fs-sync/{variable}", uri=f"fs-sync://{variable}")
         # One of a pair: each two hours it begins in the same second as the quick one, which must not keep it from the route for good.
         patience = {"patient": True, "retries": PATIENCE} if scan == "full" else {}
-        large = {"queue": _either(large_queue, LARGE_QUEUE), "pool": _either(large_pool, LARGE_POOL)}
+        places = {
+            "small": _place(queue=_either(small_queue, SMALL_QUEUE), pool=_either(small_pool, SMALL_POOL)),
+            "large": _place(queue=_either(large_queue, LARGE_QUEUE), pool=_either(large_pool, LARGE_POOL)),
+        }
 
         def step(name: str, mapped: Any, **more: Any) -> JobOperator:
             return JobOperator(task_id=name, step=name, kind=kind, mapped=mapped, defer_after=defer_after, **more)
@@ -108,10 +121,13 @@ def replicate(
         @task_group(group_id=outcome.GROUP)
         def route(mapped: Any) -> None:
             plan = step("plan", mapped, inlets=[cursors], outlets=[report], **patience)
-            transfer = step("transfer", mapped, **{name: value for name, value in large.items() if value})
+            tiers = [step(tier, mapped, **places[tier]) for tier in TIERS]
             # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
             finish = step("finish", mapped, inlets=[cursors], outlets=[report], trigger_rule="all_done")
-            plan >> transfer >> finish
+            # After all else, so that a person's absence delays nothing; it waits for a person without a worker or the route's lock.
+            approve = ApproveOperator(task_id="approve", mapped=mapped, trigger_rule="all_done")
+            oversized = step("oversized", mapped, inlets=[cursors], outlets=[report], **places["large"], patient=True, retries=HOURS)
+            plan >> tiers >> finish >> approve >> oversized
             plan >> finish
 
         @task
@@ -132,6 +148,10 @@ def replicate(
 def _either(given: str | None, name: str) -> str:
     """What was given, else the environment's value of that name."""
     return os.environ.get(name, "") if given is None else given
+
+
+def _place(**place: str) -> dict[str, str]:
+    return {name: value for name, value in place.items() if value}
 
 
 def _param(default: object, **schema: Any) -> Param:

@@ -20,6 +20,8 @@ CHUNK = 256 * 1024
 # A login shell may say so much before the watch begins.
 LONGEST_BANNER = 1024 * 1024
 LONGEST_HEADER = 512
+# The steps of a run that work side by side.
+TIERS = ("small", "large")
 # The one secret that is not handed over by the environment.
 KEY = "FS_SYNC_KEY"
 
@@ -150,6 +152,7 @@ def launcher(job: Job, script: str, secrets: Mapping[str, str]) -> bytes:
         run=job.frame.run,
         name=job.name,
         route=job.name.partition("-")[2].rpartition("-g")[0],
+        beside=next((tier for tier in TIERS if job.frame.step in TIERS and tier != job.frame.step), "no step"),
         key=job.frame.key,
         script=script.rstrip("\n"),
         wrapper=wrapper(job).rstrip("\n"),
@@ -162,6 +165,8 @@ def wrapper(job: Job) -> str:
     return templates.render(
         "wrapper.sh.j2",
         holder=plain_line(job.frame.holder),
+        # The tiers of one run work side by side.
+        lock="s" if job.frame.step in TIERS else "x",
         lease_minutes=LEASE // 60,
         key_seconds=job.timeout + 600,
         timeout=job.timeout,

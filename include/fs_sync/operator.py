@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
@@ -16,10 +17,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, A
 from airflow.sdk.log import mask_secret
 
 from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
+from fs_sync.job import TIERS
 from fs_sync.lines import Lines
 from fs_sync.outcome import HANDED, end_handed
 
 if TYPE_CHECKING:
+    from fs_sync.approval import Answer
     from fs_sync.credentials import PlainConnection
     from fs_sync.records import Records
     from fs_sync.report import Report
@@ -41,7 +44,7 @@ LAUNCHED = {
 
 
 class JobOperator(SSHOperator):
-    """Runs `step` (plan, transfer or finish) of the mapped route."""
+    """Runs `step` (plan, small, large, finish or oversized) of the mapped route."""
 
     # `mapped` is none of them: Airflow would render what a path holds, `{{` and all.
     template_fields: Sequence[str] = ("command",)
@@ -59,6 +62,7 @@ class JobOperator(SSHOperator):
         self.fault: FsSyncError | None = None
         self.watcher: Watcher | None = None
         self.unwanted = False
+        self.answer: Answer | None = None
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Resolve the route and set `command` to its script, so that "Rendered Template" shows what runs; it holds no secret."""
@@ -78,7 +82,7 @@ class JobOperator(SSHOperator):
         from fs_sync import credentials, watching
 
         with self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
-            handed = {**credentials.environment(self.target, self.source), **self._cursor(context)}
+            handed = {**credentials.environment(self.target, self.source), **self._cursor(context), **self._asked(context)}
             launched = self.watcher.launch(self.job, self.command or "", handed)
             self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.host.host or "this worker")
             return self._follow(context, earlier, Lines(), 0)
@@ -133,12 +137,19 @@ class JobOperator(SSHOperator):
             self.log.warning("The job could not be ended; it stops itself when nobody watches it any more: %s", error)
 
     def _prepare(self, ti: Any, mapped: Mapped) -> None:
-        from fs_sync import credentials, form, hooks, job, scripts
+        from fs_sync import approval, credentials, form, hooks, job, scripts
 
         if mapped.route is None or mapped.faults:
             raise ConfigError("\n".join((f"route {mapped.name!r} can't run:", *(f"  {fault}" for fault in mapped.faults))))
-        route = self.route = form.apply_run(mapped.route, mapped.run)
+        route = form.apply_run(mapped.route, mapped.run)
         self.ti = ti
+        self.answer = self._answer(ti) if self.step == "oversized" else None
+        if self.answer:
+            changes: dict[str, Any] = {"compress": True} if self.answer.choice == approval.COMPRESSED else {}
+            if self.answer.bandwidth is not None:
+                changes["bandwidth"] = self.answer.bandwidth or None
+            route = route.model_copy(update=changes)
+        self.route = route
         worker = self.kind.runner == "worker"
         ends = {word: hooks.connection(end.conn, worker=worker) for word, end in (("source", route.source), ("target", route.target))}
         ends["worker"] = hooks.HERE
@@ -148,6 +159,7 @@ class JobOperator(SSHOperator):
         self.source = credentials.from_source(ends["source"], self.kind.source, route.target_auth)
         credentials.refuse_ends(route, self.source, self.target)
         _mask(*credentials.environment(self.target, self.source).values())  # a key in the form that the job gets
+        limits = getattr(route, self.step) if self.step in TIERS else route
         self.job = job.name_job(
             ti.dag_id,
             ti.run_id,
@@ -158,12 +170,53 @@ class JobOperator(SSHOperator):
             generation=max(0, ti.max_tries - (self.retries or 0)),
             target_identity=self._identity(),
             base=route.job_dir or (os.environ.get(WORKER_DIR, "") if worker else ""),
-            timeout=route.timeout,
-            stall_after=route.stall_after,
+            timeout=limits.timeout,
+            stall_after=limits.stall_after,
             # Nobody but this task can watch a job of the worker's, and the next try may be on another one.
             **({"orphan_after": ORPHANED} if worker else {}),
         )
-        self.command = scripts.render(self.step, route, self.target, self.kind, self.source, dry_run=mapped.run.dry_run)
+        said = "leave out" if self.answer and self.answer.choice == approval.LEAVE_OUT else ""
+        self.command = scripts.render(self.step, route, self.target, self.kind, self.source, dry_run=mapped.run.dry_run, answer=said)
+
+    def _answer(self, ti: Any) -> Answer | None:
+        """What a person answered in `approve`; without one there is nothing to run, and Airflow skips this task."""
+        from fs_sync import approval
+
+        found = ti.xcom_pull(task_ids=f"{self.task_id.rpartition('.')[0]}.approve", map_indexes=ti.map_index)
+        if not isinstance(found, Mapping):
+            raise ConfigError("`approve` of this route has no answer, so nothing oversized is copied; clear `approve` to be asked again")
+        return approval.Answer(found["choice"], found["bandwidth"], found["by"])
+
+    def _asked(self, context: Any) -> dict[str, str]:
+        """What plan gets of a question that an earlier run asked and that still waits: it asks no other one."""
+        from fs_sync import approval
+        from fs_sync.job import plain_line
+
+        if self.step != "plan" or self.route.oversized != "approve":
+            return {}
+        store, ti = self._store(context), context["ti"]
+        asked = approval.asked(store.get(approval.key(self.mapped.name)) if store else None)
+        if asked is None or asked[:2] == (ti.dag_id, ti.run_id):
+            return {}
+        dag_id, run_id, index = asked
+        tasks = [f"{self.task_id.rpartition('.')[0]}.{step}" for step in ("approve", "oversized")]
+        found = ti.get_task_states(dag_id=dag_id, map_index=index, run_ids=[run_id], task_ids=tasks).get(run_id, {})
+        approve, oversized = (str(getattr(state := found.get(f"{task}_{index}", ""), "value", state)) for task in tasks)
+        return {"FS_SYNC_ASKED": plain_line(f"{dag_id} run {run_id}")} if approval.waits(approve, oversized) else {}
+
+    def _keep_question(self, context: Any) -> None:
+        """Remember that this run asks, so that no later one does until it is answered."""
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        from fs_sync import approval
+
+        store, ti = self._store(context), context["ti"]
+        if store is None:
+            return
+        try:
+            store.set(approval.key(self.mapped.name), approval.question(ti.dag_id, ti.run_id, ti.map_index))
+        except AirflowRuntimeError as error:
+            self.log.warning("That this run asks for approval could not be stored, so the next run may ask again: %s", error)
 
     def _definition(self) -> str:
         from fs_sync import cursor
@@ -210,15 +263,15 @@ class JobOperator(SSHOperator):
     def _earlier(self, ti: Any) -> tuple[Mapping[str, Any], ...]:
         """What the steps before handed on. Raise what went wrong before, or AirflowSkipException where nothing is to be done."""
         group, index = self.task_id.rpartition(".")[0], ti.map_index
-        if self.step == "plan":
+        if self.step in ("plan", "oversized"):
             self._refuse_faulty()
             return ()
-        tasks = {step: f"{group}.{step}" for step in ("plan", "transfer")}
+        tasks = {step: f"{group}.{step}" for step in ("plan", *TIERS)}
         found = ti.get_task_states(dag_id=ti.dag_id, map_index=index, run_ids=[ti.run_id], task_ids=list(tasks.values()))
         said = {key: str(getattr(state, "value", state)) for key, state in found.get(ti.run_id, {}).items()}
         states = {step: said.get(f"{task}_{index}") for step, task in tasks.items()}
         # A step that did not succeed left nothing, and Airflow logs an error for each XCom that isn't there.
-        plan, transfer = (
+        plan, *tiers = (
             ti.xcom_pull(task_ids=task, map_indexes=index) if states[step] == "success" else None for step, task in tasks.items()
         )
         if states["plan"] == "skipped":
@@ -227,22 +280,23 @@ class JobOperator(SSHOperator):
             raise Permanent(
                 "`plan` of this route did not succeed, so nothing is copied; its log says why. Clear `plan` when that is mended"
             )
-        if plan["over"] or (self.step == "transfer" and not plan["transfer"]):
+        if plan["over"] or (self.step in TIERS and self.step not in plan["tiers"]):
             raise AirflowSkipException("there is nothing to do" if plan["over"] else "there is little to do: finish does it alone")
-        if states["transfer"] == "failed" and ti.xcom_pull(task_ids=tasks["transfer"], map_indexes=index, key="error") is None:
-            # A tier that fails by itself says so; this one was marked failed, and whoever did that wants no other copy to begin.
-            end_handed(ti, tasks["transfer"], index)
-            raise Permanent("`transfer` of this route was ended by hand, so nothing more is copied. Clear it to go on where it can")
+        for tier in TIERS if self.step == "finish" else ():
+            if states[tier] == "failed" and ti.xcom_pull(task_ids=tasks[tier], map_indexes=index, key="error") is None:
+                # A tier that fails by itself says so; this one was marked failed, and whoever did that wants no other copy to begin.
+                end_handed(ti, tasks[tier], index)
+                raise Permanent(f"`{tier}` of this route was ended by hand, so nothing more is copied. Clear it to go on where it can")
         self._refuse_faulty()
-        return tuple(step for step in (plan, transfer) if isinstance(step, Mapping))
+        return tuple(step for step in (plan, *tiers) if isinstance(step, Mapping)) if self.step == "finish" else (plan,)
 
     @contextmanager
     def _noted(self, ti: Any) -> Iterator[None]:
-        """Leave a note where transfer fails by itself, so that finish can tell it from one that was ended by hand."""
+        """Leave a note where a tier fails by itself, so that finish can tell it from one that was ended by hand."""
         try:
             yield
         except FsSyncError as error:
-            if self.step == "transfer" and not self.unwanted:
+            if self.step in TIERS and not self.unwanted:
                 ti.xcom_push(key="error", value=type(error).__name__)
             # Many tries are for a route that another run holds. What else passes by itself has passed by now, or a person should know.
             tries = ti.try_number - (ti.max_tries - (self.retries or 0))
@@ -289,23 +343,28 @@ class JobOperator(SSHOperator):
     def _done(self, context: Any, earlier: tuple[Mapping[str, Any], ...], said: Records, worker_bytes: int) -> Any:
         from fs_sync import steps
 
-        if self.step == "transfer":
+        if self.step in TIERS:
             return steps.transferred(said, worker_bytes)
-        if self.step == "finish":
+        if self.step in ("finish", "oversized"):
             return self._publish(context, said, worker_bytes, earlier)
         ti = context["ti"]
         plan = steps.planned(said, worker_bytes, ti.start_date.timestamp(), ahead=self.kind.runner != "worker")
         if plan["over"]:
             plan["report"] = self._publish(context, said, worker_bytes, earlier)
-        elif plan["transfer"]:
+        if plan["oversized"]:
+            self._keep_question(context)
+        skipped = [*TIERS, "finish"] if plan["over"] else [tier for tier in TIERS if tier not in plan["tiers"]]
+        skipped += [] if plan["oversized"] else ["approve", "oversized"]
+        if not skipped:
             return plan
         ti.xcom_push(key="return_value", value=plan)  # what is returned beside this exception would be lost
-        skipped = ("transfer", "finish") if plan["over"] else ("transfer",)
         group = self.task_id.rpartition(".")[0]
         raise DownstreamTasksSkipped(tasks=[(f"{group}.{step}", ti.map_index) for step in skipped])  # type: ignore[no-untyped-call]
 
     def _publish(self, context: Any, said: Records, worker_bytes: int, earlier: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
         """Write the report into the log and the asset event, and return it for XCom."""
+        if self.answer is not None:
+            said = replace(said, notes=(self.answer.told, *said.notes))
         if not said.dry:
             self._keep_cursor(context, said)
         done = self._report(said, worker_bytes, earlier, context)

@@ -84,6 +84,11 @@ def parse_bandwidth(value: object) -> int | None:
     return parsed or None
 
 
+def parse_limit(value: object) -> int | None:
+    """Given a size, return bytes, or None for 0 and null: no limit. Raise ValueError with the rule otherwise."""
+    return (parse_size(value) if value is not None else 0) or None
+
+
 def _deletions(value: object) -> object:
     if value != "keep":
         raise ValueError('is not offered: fs-sync deletes nothing on a target; leave the option out, or write "keep"')
@@ -98,6 +103,7 @@ Path = Annotated[str, AfterValidator(_unicode), AfterValidator(_path)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_unicode), AfterValidator(_pattern)], ...], Field(strict=False)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Limit = Annotated[Seconds, AfterValidator(_positive)]
+Size = Annotated[int, BeforeValidator(parse_size)]
 Bandwidth = Annotated[int | None, BeforeValidator(parse_bandwidth)]
 
 
@@ -115,6 +121,31 @@ class Endpoint(BaseModel):
     bucket: Annotated[str, AfterValidator(_bucket)] = Field(
         default="", description="Bucket of an object store, where this end is one", examples=["backup"]
     )
+
+
+class Tier(BaseModel):
+    """The limits of the job of a tier."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    timeout: Limit = 3600
+    stall_after: Limit = 900
+
+
+class Large(Tier):
+    """The limits of the job with the large files, which may take its time."""
+
+    timeout: Limit = 14400
+
+
+class Approve(BaseModel):
+    """Who may approve oversized files, and what counts where nobody answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    users: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    within: Seconds = 0
+    default: Literal["transfer", "leave out"] = "leave out"
 
 
 class Route(BaseModel):
@@ -169,6 +200,30 @@ class Route(BaseModel):
         description="Directory for the jobs on the host, absolute or `~/…`; empty means `~/.fs-sync`",
         examples=["/srv/jobs"],
     )
+    large_file: Size = Field(
+        default=1024**3,
+        description="Where there is much to do, files above this are the tier `large`, all others `small` (docs/sizes.md)",
+        examples=["500M"],
+    )
+    max_file: Annotated[int | None, BeforeValidator(parse_limit)] = Field(
+        default=10 * 1024**3, description="Files above this are oversized; null or 0 is no limit", examples=["50G"]
+    )
+    oversized: Literal["approve", "transfer", "skip"] = Field(
+        default="approve",
+        description="What happens to these: a person is asked (not by the worker: there `transfer`), they are copied, or held for good",
+        examples=["skip"],
+    )
+    approve: Approve = Field(
+        default=Approve(),
+        description="Ids of the users who may answer (none: all), for how long they are asked (0: for ever), and what counts then",
+        examples=[{"users": ["alice"], "within": "2d", "default": "transfer"}],
+    )
+    small: Tier = Field(
+        default=Tier(),
+        description="Limits of the job that goes ahead with small files; what it has not brought, `finish` brings",
+        examples=[{"timeout": "30m"}],
+    )
+    large: Large = Field(default=Large(), description="The same for large files", examples=[{"timeout": "8h", "stall_after": "5m"}])
     timeout: Limit = Field(default=86400, description="Longest time of one job", examples=["6h"])
     stall_after: Limit = Field(default=900, description="A job that moves no byte for so long is stopped and tried again", examples=["10m"])
     deletions: Annotated[Literal["keep"], BeforeValidator(_deletions)] = Field(

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from fs_sync.job import TIERS
+
 GROUP = "route"
-STEPS = ("plan", "transfer", "finish")
+STEPS = ("plan", *TIERS, "finish", "approve", "oversized")
 # The XCom of a task that gave its job to the triggerer.
 HANDED = "handed"
 BAD = ("failed", "upstream_failed")
@@ -30,7 +32,7 @@ def verdicts(states: Mapping[str, str | None], names: Sequence[str]) -> tuple[Ve
     """
     Given the states of a run's tasks ("route.plan_0": "success") and the routes' names, return what became of each route.
 
-    A failed `transfer` alone makes no route fail: it only goes ahead of `finish`, which is the truth.
+    A failed tier alone makes no route fail: it only goes ahead of `finish`, which is the truth.
     """
     return tuple(_verdict(states, index, name) for index, name in enumerate(names))
 
@@ -86,7 +88,9 @@ def _told(ti: Any, states: Mapping[str, str | None], index: int) -> str:
     from fs_sync.report import Report, summary
 
     found = None
-    if states.get(f"{GROUP}.finish_{index}") == "success":
+    if states.get(f"{GROUP}.oversized_{index}") == "success":
+        found = ti.xcom_pull(task_ids=f"{GROUP}.oversized", map_indexes=index)
+    elif states.get(f"{GROUP}.finish_{index}") == "success":
         found = ti.xcom_pull(task_ids=f"{GROUP}.finish", map_indexes=index)
     elif states.get(f"{GROUP}.plan_{index}") == "success":
         found = (ti.xcom_pull(task_ids=f"{GROUP}.plan", map_indexes=index) or {}).get("report")
@@ -100,11 +104,12 @@ def _states(ti: Any) -> Mapping[str, Any]:
 
 def _verdict(states: Mapping[str, str | None], index: int, name: str) -> Verdict:
     of = {step: states.get(f"{GROUP}.{step}_{index}", states.get(f"{GROUP}.{step}")) for step in STEPS}
-    for step in ("plan", "finish"):
+    for step in ("plan", "finish", "approve", "oversized"):
         if of[step] in BAD:
             return Verdict(name, "failed", step)
     if of["plan"] == "skipped":
         return Verdict(name, "skipped")
     if of["plan"] != "success" or of["finish"] not in ("success", "skipped"):
         return Verdict(name, "failed", "plan" if of["plan"] != "success" else "finish")  # never ran, or was removed
-    return Verdict(name, "ok, though transfer failed" if of["transfer"] in BAD else "ok")
+    bad = [tier for tier in TIERS if of[tier] in BAD]
+    return Verdict(name, f"ok, though {' and '.join(bad)} failed" if bad else "ok")

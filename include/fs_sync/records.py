@@ -18,6 +18,7 @@ KINDS = ("shell", "rsync", "sftp", "s3", "local")
 ENDS = ("source", "target")
 CHECKS = ("ok", "fail", "warn")
 SCANS = ("full", "quick")
+TIERS = ("small", "large", "oversized")
 LARGEST = 2**63 - 1
 
 Pairs = tuple[tuple[str, str], ...]
@@ -44,6 +45,8 @@ class Records:
     nothing: bool = False
     scan: str = ""
     cursor: tuple[int, str] | None = None
+    oversized: Pairs = ()  # bytes and name of each, the largest first
+    tiers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # files and bytes of each
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON, to go by XCom."""
@@ -52,7 +55,7 @@ class Records:
 
 def parse(raw: bytes) -> Records:
     """Given the bytes of a job's results, return what they say; lines that say nothing are passed over."""
-    found: dict[str, Any] = {"counts": {}, "bytes": {}, "hosts": {}, "digests": {}}
+    found: dict[str, Any] = {"counts": {}, "bytes": {}, "hosts": {}, "digests": {}, "tiers": {}}
     for line in _bounded(raw).split(b"\n"):
         word, _, rest = line.rstrip(b"\r").partition(b" ")
         reader = READERS.get(word)
@@ -70,13 +73,13 @@ def from_dict(plain: object) -> Records:
     return Records(**{str(name): _tuples(value) for name, value in plain.items() if name in known})
 
 
-def merge(plan: Records | None, transfer: Records | None = None, finish: Records | None = None) -> Records:
+def merge(*given: Records | None) -> Records:
     """
-    Given the records of a route's steps, return them as one.
+    Given the records of a route's steps in their order, return them as one.
 
     What moved is added up, phases of one name are added up, notes and held names are united; of all else the latest word counts.
     """
-    steps = [step for step in (plan, transfer, finish) if step is not None]
+    steps = [step for step in given if step is not None]
     if not steps:
         return Records()
     counts: dict[str, int] = {}
@@ -113,6 +116,7 @@ def merge(plan: Records | None, transfer: Records | None = None, finish: Records
         nothing=last.nothing,
         scan=next((step.scan for step in steps if step.scan), ""),
         cursor=last.cursor,
+        tiers=steps[0].tiers,
     )
 
 
@@ -200,6 +204,14 @@ def _cursor(found: dict[str, Any], rest: bytes) -> None:
         found["cursor"] = (seconds, token.decode("ascii"))
 
 
+def _tier(found: dict[str, Any], rest: bytes) -> None:
+    words = rest.split(b" ")
+    if len(words) == 3 and printable(words[0]) in TIERS:
+        files, size = _whole(words[1]), _whole(words[2])
+        if files is not None and size is not None:
+            found["tiers"][printable(words[0])] = (files, size)
+
+
 def _scan(found: dict[str, Any], rest: bytes) -> None:
     if printable(rest) in SCANS:
         found["scan"] = printable(rest)
@@ -236,11 +248,13 @@ def _sum(before: Mapping[str, int], now: Mapping[str, int], names: tuple[str, ..
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return dict(value)
+        return {name: _plain(one) for name, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _tuples(one) for name, one in value.items()}
     return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
 
 
@@ -262,4 +276,6 @@ READERS: dict[bytes, Callable[[dict[str, Any], bytes], None]] = {
     b"nothing": _flag("nothing"),
     b"scan": _scan,
     b"cursor": _cursor,
+    b"tier": _tier,
+    b"oversized": _pair("oversized"),
 }

@@ -162,7 +162,9 @@ def _no_constant(name: str) -> object:
 def _builtin(kind: Kind) -> dict[str, Any]:
     source = "s3_source_conn" if kind.source == "s3" else "sftp_source_conn"
     target = "s3_target_conn" if kind.target == "s3" else "sftp_target_conn"
-    return {"source": {"conn": source}, "target": {"conn": target}}
+    ends: dict[str, Any] = {"source": {"conn": source}, "target": {"conn": target}}
+    # One run at a time: it must not wait for a person.
+    return {**ends, "oversized": "transfer"} if kind.runner == "worker" else ends
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -195,11 +197,25 @@ def _validated(written: _Raw, kind: Kind) -> tuple[Route | None, tuple[Fault, ..
         route = Route.model_validate(written.merged)
     except ValidationError as error:
         return None, (*faults.of(error, Route), *own)
+    own = (*own, *_of_sizes(route, kind))
     # Of a bucket the path is a prefix.
     for end, place in (("source", route.source), ("target", route.target)):
         if place.bucket:
             route = route.model_copy(update={end: place.model_copy(update={"path": place.path.lstrip("/")})})
     return route, own
+
+
+def _of_sizes(route: Route, kind: Kind) -> tuple[Fault, ...]:
+    found = []
+    if route.max_file is not None and route.large_file > route.max_file:
+        text = (
+            f"{route.max_file} is less than large_file, {route.large_file}, so that no file could be large; raise it, or lower large_file"
+        )
+        found.append(Fault(("max_file",), text))
+    if kind.runner == "worker" and route.oversized == "approve":
+        text = '\'approve\' would keep all routes of this DAG waiting, which has one run at a time; write "transfer" or "skip"'
+        found.append(Fault(("oversized",), text))
+    return tuple(found)
 
 
 def _of_endpoints(written: _Raw, kind: Kind) -> tuple[Fault, ...]:

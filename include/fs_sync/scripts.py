@@ -7,10 +7,15 @@ from typing import Any
 
 from fs_sync import keys, patterns, templates
 from fs_sync.credentials import Target
+from fs_sync.job import TIERS
 from fs_sync.options import Endpoint, Route
 from fs_sync.route import Kind
 
-STEPS = ("plan", "transfer", "finish")
+STEPS = ("plan", *TIERS, "finish", "oversized")
+# The step is that of finish, for some names alone.
+TEMPLATES = {**dict.fromkeys(TIERS, "tier"), "oversized": "finish"}
+# Runs of rsync, or transfers of rclone, side by side: more of small files than of large ones, of which each fills the link longer.
+STREAMS = {"rsync": {"small": 4, "large": 2}, "rclone": {"small": 16, "large": 2}}
 
 # rsync's flag for each kind of thing to preserve.
 RSYNC_PRESERVE = {
@@ -29,11 +34,13 @@ HERE = {"source": "the source host", "target": "the target host", "worker": "the
 AUTH_WORDS = {"key": "its private key", "password": "its password", "host": "the source host's own key"}
 
 
-def render(step: str, route: Route, target: Target, kind: Kind, source: Target | None = None, *, dry_run: bool = False) -> str:
+def render(
+    step: str, route: Route, target: Target, kind: Kind, source: Target | None = None, *, dry_run: bool = False, answer: str = ""
+) -> str:
     """
     Given a step of a route and its ends, return the script that the host runs where the tool is. It holds no secret.
 
-    Without a `source` the files to copy are those of that host.
+    Without a `source` the files to copy are those of that host. `answer` is a person's, for the step `oversized`.
     """
     if step not in STEPS:
         raise ValueError(f"step {step!r} is none of {', '.join(STEPS)}")
@@ -49,12 +56,17 @@ def render(step: str, route: Route, target: Target, kind: Kind, source: Target |
         "source_path": route.source.path,
         "require": route.require,
         "min_age": route.min_age,
-        "scan": route.scan,
+        "scan": "quick" if step == "oversized" else route.scan,
         "overlap": max(route.min_age, OVERLAP),
         "links": "links" in route.preserve,
         "verify": route.verify,
         "overwrite": route.overwrite,
         "bandwidth": route.bandwidth,
+        "large_file": route.large_file,
+        "max_file": route.max_file if route.oversized != "transfer" else None,
+        "oversized": route.oversized,
+        "answer": answer,
+        "streams": STREAMS[kind.backend].get(step, 1),
         "overwrite_flags": OVERWRITE[route.overwrite],
         "compress": route.compress,
         "dry_run": dry_run,
@@ -67,7 +79,7 @@ def render(step: str, route: Route, target: Target, kind: Kind, source: Target |
         **_of_target(route, target),
         **(_of_source(route, source, target) if source else {}),
     }
-    return templates.render(f"{step}.sh.j2", **values)
+    return templates.render(f"{TEMPLATES.get(step, step)}.sh.j2", **values)
 
 
 def _of_backend(route: Route, kind: Kind) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fs_sync import records as recorded
 from fs_sync.errors import FsSyncError, JobVanished, from_exit
-from fs_sync.job import Answer
+from fs_sync.job import TIERS, Answer
 from fs_sync.options import Endpoint, Route
 from fs_sync.records import Records
 from fs_sync.report import Report, report
@@ -21,18 +21,18 @@ SMALL_FILES = 1000
 
 def planned(said: Records, worker_bytes: int, began: float, *, ahead: bool = True) -> dict[str, Any]:
     """
-    Given what plan found, return what the later steps need of it; `transfer` says whether there is much to do.
+    Given what plan found, return what the later steps need of it; `tiers` are those with enough to do for a step of their own.
 
     Not `ahead` where the worker carries the bytes: a step of its own might come to another worker, and gains nothing.
     """
     files, size = said.counts.get("new", 0) + said.counts.get("changed", 0), said.bytes.get("todo", 0)
-    much = size > SMALL_BYTES or files > SMALL_FILES
     over = said.nothing or said.dry
     return {
         "files": files,
         "bytes": size,
-        "transfer": ahead and much and not over,
+        "tiers": [tier for tier in TIERS if ahead and not over and _much(*said.tiers.get(tier, (0, 0)))],
         "over": over,
+        "oversized": _asked(said),
         "report": None,
         "records": said.to_dict(),
         "worker_bytes": worker_bytes,
@@ -40,8 +40,18 @@ def planned(said: Records, worker_bytes: int, began: float, *, ahead: bool = Tru
     }
 
 
+def _asked(said: Records) -> dict[str, Any] | None:
+    """What a person is to be asked about."""
+    files, size = said.tiers.get("oversized", (0, 0))
+    return {"files": files, "bytes": size, "named": [list(one) for one in said.oversized], "rate": 0} if files else None
+
+
+def _much(files: int, size: int) -> bool:
+    return size > SMALL_BYTES or files > SMALL_FILES
+
+
 def transferred(said: Records, worker_bytes: int) -> dict[str, Any]:
-    """Given what transfer did, return what finish needs of it."""
+    """Given what a tier did, return what finish needs of it."""
     return {"records": said.to_dict(), "worker_bytes": worker_bytes}
 
 

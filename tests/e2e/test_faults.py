@@ -140,7 +140,7 @@ def test_marked_failed_mid_transfer_leaves_no_process(lab: Lab) -> None:
     lab.configure(TRIGGERER, routes["early"], routes["deferred"])
     runs = {"running": lab.trigger(WORKER), "deferred": lab.trigger(TRIGGERER, routes=["mark-deferred"])}
     runs["early"] = lab.trigger(TRIGGERER, routes=["mark-early"])
-    steps = {"running": "transfer", "early": "finish", "deferred": "finish"}
+    steps = {"running": "small", "early": "finish", "deferred": "finish"}
 
     def marked(name: str) -> None:
         run, step = runs[name], steps[name]
@@ -156,7 +156,7 @@ def test_marked_failed_mid_transfer_leaves_no_process(lab: Lab) -> None:
     until_looked_at(runs["deferred"])
     marked("deferred")
     lab.begun("mark-running")
-    runs["running"].reach("transfer", "running")
+    runs["running"].reach("small", "running")
     marked("running")
     until(lambda: not lab.stage.place.target.sessions(), "end of the sessions on the target", timeout=10)
     for name, run in runs.items():

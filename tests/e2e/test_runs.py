@@ -80,7 +80,7 @@ def test_an_up_to_date_route_is_one_job(lab: Lab, capsys: pytest.CaptureFixture[
     for run in runs:
         run.good()
         assert [path.name.partition("-")[0] for path in run.jobs()] == ["plan"]
-        assert (run.state("plan"), run.state("transfer"), run.state("finish")) == ("success", "skipped", "skipped")
+        assert (run.state("plan"), run.state("small"), run.state("finish")) == ("success", "skipped", "skipped")
         assert run.report()["state"] == "nothing to do"
         assert re.search(r"tree: nothing to do, \d+ files up to date", run.log_of("outcome"))
     one = time.monotonic()
@@ -122,8 +122,8 @@ def test_a_gigabyte_goes_past_the_worker(lab: Lab) -> None:
         lab.rest.set_connection("source_by_relay", ssh_connection(by_relay))
         lab.configure(WORKER, {**route, "source": {**route["source"], "conn": "source_by_relay"}})
         run = lab.trigger(WORKER)
-        run.reach("transfer", "running")
-        grown = growth(until(lambda: run.task("transfer")["pid"], "the task's process"))
+        run.reach("small", "running")
+        grown = growth(until(lambda: run.task("small")["pid"], "the task's process"))
         run.good()
     assert lab.same("gigabyte")
     report = run.report()

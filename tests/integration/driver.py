@@ -111,14 +111,14 @@ class End:
         source: Path | str,
         target: str,
         *,
-        transfer: bool = False,
+        tiers: bool = False,
         dry_run: bool = False,
         run: str = "",
         after: Copy | None = None,
         **options: Any,
     ) -> Copy:
         """
-        Run plan, then transfer if asked for, then finish, as the DAG does: what there is nothing to do for is left out.
+        Run plan, then the tiers if asked for, then finish, as the DAG does: what there is nothing to do for is left out.
 
         `after` is the last green run, whose cursor a quick scan goes on from.
         """
@@ -127,8 +127,8 @@ class End:
         made.steps.append(self.step("plan", made.route, run, dry_run=dry_run, more=cursor_of(after)))
         if made.exit or made.records.nothing or dry_run:
             return made
-        if transfer:
-            made.steps.append(self.step("transfer", made.route, run))
+        for step in job.TIERS if tiers else ():
+            made.steps.append(self.step(step, made.route, run))
         made.steps.append(self.step("finish", made.route, run))
         return made
 

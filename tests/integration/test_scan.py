@@ -59,7 +59,7 @@ def test_what_changed_is_all_that_is_looked_at(end: End, source: Path, tmp_path:
     (source / "dir-0" / "file-4").rename(source / "dir-0" / "another name")
     (source / "gone").unlink()
     age(source)
-    third = end.copy(source, target, scan="quick", after=second, transfer=True).good()
+    third = end.copy(source, target, scan="quick", after=second, tiers=True).good()
     assert third.records.scan == "quick"
     assert third.counts["new"] + third.counts["changed"] == 5, third.log
     assert third.counts["scanned"] == 5

@@ -75,7 +75,7 @@ def test_a_tree_is_replicated_and_what_changes_follows(end: End, source: Path) -
     full_tree(source)
     target, at = end.fresh()
     before = listing(source)
-    first = end.copy(source, target, transfer=True).good()
+    first = end.copy(source, target, tiers=True).good()
     assert checksums(at) == wanted(end, source)
     same_metadata(end, source, at)
     held = {shown(name): reason for name, reason in expected_held(end).items()}
@@ -205,7 +205,7 @@ def test_a_read_only_source_is_copied(end: End, tmp_path: Path, source: Path) ->
     (source / "empty").mkdir()
     with read_only(source, tmp_path / "closed") as closed:
         target, at = end.fresh()
-        end.copy(closed, target, transfer=True, verify="all").good()
+        end.copy(closed, target, tiers=True, verify="all").good()
         assert checksums(at).keys() == {b"a/b"}
 
 

@@ -34,7 +34,7 @@ def test_a_doubtful_name_that_is_held_stays_in_doubt(end: End, source: Path) -> 
     run = uuid.uuid4().hex
     route = end.route(source, target)
     assert end.step("plan", route, run).exit == 0
-    assert end.step("transfer", route, run).exit == 0
+    assert end.step("small", route, run).exit == 0
     write(at / "file", b"wrong")
     os.utime(source / "file", ns=(time.time_ns(), time.time_ns()))
     assert end.copy(source, target, run=run, min_age="10m").good().held == {"file": "younger-than-min_age"}

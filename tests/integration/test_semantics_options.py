@@ -35,7 +35,7 @@ def test_what_else_is_kept_when_asked(end: End, source: Path) -> None:
     os.chown(source / "link", 4242, 4343, follow_symlinks=False)
     target, at = end.fresh()
     everything = ["times", "modes", "links", "owners", "hardlinks", "acls", "xattrs"]
-    end.copy(source, target, preserve=everything, transfer=True).good()
+    end.copy(source, target, preserve=everything, tiers=True).good()
     assert (at / "a").stat().st_ino == (at / "dir" / "same as a").stat().st_ino
     for name in ("a", "dir", "link"):
         assert ((at / name).lstat().st_uid, (at / name).lstat().st_gid) == (4242, 4343)
@@ -135,7 +135,7 @@ def test_patterns_choose_what_is_copied(end: End, source: Path) -> None:
     (source / "keep" / "empty").mkdir()
     target, at = end.fresh()
     options = {"include": ["*.jpg", "/keep/"], "exclude": ["*.tmp", "cache/", "f\\*"]}
-    done = end.copy(source, target, transfer=True, verify="all", **options).good()
+    done = end.copy(source, target, tiers=True, verify="all", **options).good()
     expected = {b"a.jpg", b"keep/c.txt", b"[x]/f*.jpg", b"new line/z.jpg", b"-n.jpg"}
     assert checksums(at).keys() == expected
     assert done.counts["scanned"] == len(expected)

@@ -210,7 +210,7 @@ def test_a_failed_run_leaves_its_doubts_to_the_next(end: End, source: Path) -> N
     for name in ("a", "b"):
         write(at / name, b"wrong", mtime_ns=(source / name).stat().st_mtime_ns)
     if end.server is None:
-        end.step("transfer", route, "dies")
+        end.step("small", route, "dies")
         for name in ("a", "b"):
             write(end.place.s3.root / BUCKET / target / name, b"wrong", mtime_ns=(source / name).stat().st_mtime_ns)
     (source / "b").unlink()

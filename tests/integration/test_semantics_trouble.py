@@ -128,7 +128,7 @@ def test_a_transfer_that_was_cut_off_is_no_loss(end: End, source: Path) -> None:
     route = end.route(source, target, bandwidth="1M")
     run = uuid.uuid4().hex
     assert end.step("plan", route, run).exit == 0
-    named = end.start("transfer", route, run)
+    named = end.start("small", route, run)
     until(half_way(end, named, at, MEBI), "the transfer's begin", every=0.02)
     kill(end, named)
     done = end.step("finish", end.route(source, target), run)

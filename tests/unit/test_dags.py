@@ -91,8 +91,9 @@ def test_shape(parsed: dict, dag_id: str) -> None:
     assert {name: set(task["up"]) for name, task in tasks.items()} == {
         "routes": set(),
         "route.plan": {"routes"},
-        "route.transfer": {"route.plan"},
-        "route.finish": {"route.plan", "route.transfer"},
+        "route.small": {"route.plan"},
+        "route.large": {"route.plan"},
+        "route.finish": {"route.plan", "route.small", "route.large"},
         "outcome": {"routes", "route.finish"},
     }
     assert dag["leaves"] == ["outcome"]
@@ -111,7 +112,7 @@ def test_the_environment_says_when_a_dag_runs_whose_file_does_not(tmp_path: Path
     assert found["fs_sync_rsync_quick"]["schedule"] == "* * * * *"
 
 
-def test_transfer_runs_on_the_queue_and_pool_of_the_environment_or_of_the_file(tmp_path: Path) -> None:
+def test_a_tier_runs_on_the_queue_and_pool_of_the_environment_or_of_the_file(tmp_path: Path) -> None:
     dags = tmp_path / "dags"
     dags.mkdir()
     calls = {
@@ -130,7 +131,7 @@ def test_transfer_runs_on_the_queue_and_pool_of_the_environment_or_of_the_file(t
         }
         for name, dag in found["dags"].items()
     }
-    assert places == {"environment": {"route.transfer": ("large_files", "large")}, "given": {"route.transfer": ("q", "p")}, "plain": {}}
+    assert places == {"environment": {"route.large": ("large_files", "large")}, "given": {"route.large": ("q", "p")}, "plain": {}}
 
 
 def test_a_file_is_thin() -> None:

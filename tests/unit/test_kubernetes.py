@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fs_sync.dag import LARGE_POOL, LARGE_QUEUE
+from fs_sync.dag import LARGE_POOL, LARGE_QUEUE, SMALL_POOL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "docker" / "kubernetes"
@@ -161,9 +161,9 @@ def test_image_and_versions_are_those_of_the_stack(values: dict[str, Any]) -> No
 @EACH
 def test_environment_queue_and_pool_are_those_of_the_code_and_the_stack(values: dict[str, Any]) -> None:
     environment = {item["name"]: item["value"] for item in values["env"]}
-    assert environment == {name: AIRFLOW[name] for name in (LARGE_QUEUE, LARGE_POOL)}
-    assert f"airflow pools set {environment[LARGE_POOL]} 2 " in values["migrateDatabaseJob"]["args"][-1]
-    assert "--include-deferred" in values["migrateDatabaseJob"]["args"][-1]
+    assert environment == {name: AIRFLOW[name] for name in (SMALL_POOL, LARGE_POOL, LARGE_QUEUE)}
+    made = re.findall(r"airflow pools set (\w+) (\d+) \"[^\"]*\" --include-deferred", values["migrateDatabaseJob"]["args"][-1])
+    assert made == [(environment[SMALL_POOL], "8"), (environment[LARGE_POOL], "2")]
 
 
 def test_workers_take_the_queues_of_the_stack() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fs_sync.outcome import Verdict, verdicts
+from fs_sync.outcome import STEPS, Verdict, verdicts
 
 
-def states(plan: str | None, transfer: str | None, finish: str | None) -> dict[str, str | None]:
-    return {"routes": "success", "route.plan_0": plan, "route.transfer_0": transfer, "route.finish_0": finish}
+def states(plan: str | None, tiers: str | None, finish: str | None) -> dict[str, str | None]:
+    return {"routes": "success", "route.plan_0": plan, "route.small_0": tiers, "route.large_0": "skipped", "route.finish_0": finish}
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def states(plan: str | None, transfer: str | None, finish: str | None) -> dict[s
     [
         (("success", "skipped", "success"), Verdict("one", "ok")),
         (("success", "skipped", "skipped"), Verdict("one", "ok")),
-        (("success", "failed", "success"), Verdict("one", "ok, though transfer failed")),
+        (("success", "failed", "success"), Verdict("one", "ok, though small failed")),
         (("skipped", "skipped", "skipped"), Verdict("one", "skipped")),
         (("failed", "upstream_failed", "failed"), Verdict("one", "failed", "plan")),
         (("success", "success", "failed"), Verdict("one", "failed", "finish")),
@@ -30,13 +30,11 @@ def test_of_one_route(of: tuple[str | None, str | None, str | None], expected: V
 
 
 def test_routes_are_told_apart_by_their_index() -> None:
-    found = {
-        f"route.{step}_{index}": "failed" if index == 10 else "success" for index in range(12) for step in ("plan", "transfer", "finish")
-    }
+    found = {f"route.{step}_{index}": "failed" if index == 10 else "success" for index in range(12) for step in STEPS}
     bad = [one.name for one in verdicts(found, [f"r{index}" for index in range(12)]) if one.state == "failed"]
     assert bad == ["r10"]
 
 
 def test_a_group_that_was_never_expanded_has_failed() -> None:
-    found = {"route.plan": "upstream_failed", "route.transfer": "upstream_failed", "route.finish": "upstream_failed"}
+    found = {"route.plan": "upstream_failed", "route.small": "upstream_failed", "route.finish": "upstream_failed"}
     assert verdicts(found, ["one"])[0].state == "failed"

@@ -46,9 +46,10 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "compress": (True, ("rsync", "rclone")),
     "require": (".mounted", tuple(KINDS)),
     "target_auth": ("host", tuple(KINDS)),
+    "large_file": ("500M", tuple(KINDS)),
 }
 # These are for the job around the script, or can have one value only.
-OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "deletions"}
+OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "small", "large", "deletions"}
 
 
 def a_route(kind: str, source: str = "/srv/data", target: str = "/srv/copy", **options: Any) -> Route:
@@ -255,5 +256,5 @@ def test_a_dry_run_copies_nothing() -> None:
 
 
 def test_a_step_that_is_none() -> None:
-    with pytest.raises(ValueError, match="none of plan, transfer, finish"):
+    with pytest.raises(ValueError, match="none of plan, small, large, finish"):
         render("verify", "rsync")

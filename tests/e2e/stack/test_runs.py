@@ -104,16 +104,16 @@ def test_both_workers_take_tasks(stack: Stack) -> None:
 
 def test_bytes_go_past_airflow(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """200 MiB that can't be compressed: the counters of each container's interface, and the worker for large files takes the transfer."""
-    route = stack.route("counted", BIG)
+    route = stack.route("counted", BIG, large_file="100M")
     stack.configure(RSYNC, route)
     before = counters(stack)
     run = stack.trigger(RSYNC, "counted").good()
     grown = {name: count - before[name] for name, count in counters(stack).items()}
     assert stack.same("counted")
     (large,) = stack.containers("worker-large")
-    transfer = run.task("transfer")
+    transfer = run.task("large")
     assert (transfer["state"], transfer["hostname"]) == ("success", large["Id"][:12])
-    assert (transfer["queue"], transfer["pool"]) == ("large_files", "large_files")
+    assert (transfer["queue"], transfer["pool"]) == ("large_files", "fs_sync_large")
     assert run.task("finish")["queue"] == "default"
     airflow = sum(count for (service, _), count in grown.items() if service in AIRFLOW)
     report = run.report()

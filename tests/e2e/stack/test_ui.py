@@ -146,17 +146,17 @@ def test_a_run_is_started_by_the_form_and_followed_to_its_report(stack: Stack) -
         run = Run(stack, RSYNC, unquote(page.url.rstrip("/").rpartition("/")[2]), "photos")
 
         # The page looks again by itself while the run goes on.
-        expect(seen.task("route.transfer", "photos")).to_contain_text("Running", timeout=1000 * PATIENCE)
+        expect(seen.task("route.small", "photos")).to_contain_text("Running", timeout=1000 * PATIENCE)
         seen.keep("run")
-        seen.open_log("route.transfer", "photos")
+        seen.open_log("route.small", "photos")
         seen.sees(re.compile(r"progress \d+% .* MB of .* MB, .*/s, .* left"))
         seen.keep("progress")
         run.good()
 
-        seen.sees(re.compile(r"transfer: 4 files"))
+        seen.sees(re.compile(r"small: 4 files"))
         expect(page.get_by_text("Success", exact=True).first).to_be_visible()
         seen.back_to_run()
-        for step in ("plan", "transfer", "finish"):
+        for step in ("plan", "small", "finish"):
             expect(seen.task(f"route.{step}", "photos")).to_contain_text("Success")
         expect(page.get_by_role("link", name="letters")).to_have_count(0)  # the form named the other route alone
         seen.open_log("route.finish", "photos")
@@ -183,7 +183,7 @@ def test_progress_and_report_in_one_log(stack: Stack) -> None:
     run = stack.begin("albums", 40 * MEBI, bandwidth="8M").good()
     with ui(stack, "log") as seen:
         seen.open_run(run)
-        expect(seen.task("route.transfer")).to_contain_text("Skipped")
+        expect(seen.task("route.small")).to_contain_text("Skipped")
         seen.open_log("route.finish", "albums")
         seen.sees(re.compile(r"^progress \d+% "), re.compile("both ends equal$"))
         seen.keep("log")

@@ -81,7 +81,8 @@ def test_the_demo_is_there_from_the_first_minute(stack: Stack) -> None:
         assert (connection["host"], connection["port"], connection["login"]) == (host, 2222, "files")
         assert "PRIVATE KEY" not in connection["extra"]
     assert BUCKET in str(stack.rest.variable(MINIO))
-    assert stack.rest.pool("large_files") == {"slots": 2, "include_deferred": True}
+    assert stack.rest.pool("fs_sync_small") == {"slots": 8, "include_deferred": True}
+    assert stack.rest.pool("fs_sync_large") == {"slots": 2, "include_deferred": True}
 
 
 def test_the_ui_answers_on_this_machine_only(stack: Stack, network: str) -> None:
