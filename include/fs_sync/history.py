@@ -61,7 +61,7 @@ def key(route_name: str) -> str:
     return f"history:{route_name}"
 
 
-def of_report(done: Report, at: float, run: str, anomalies: Iterable[str] = (), error: BaseException | None = None) -> Entry:
+def of_report(done: Report, at: float, run: str, anomalies: Iterable[str] = (), error: str = "") -> Entry:
     """Given a run's report, when its plan began (epoch seconds) and its id, return its entry; with an error it is a failed one."""
     return Entry(
         at=_within(at),
@@ -76,13 +76,13 @@ def of_report(done: Report, at: float, run: str, anomalies: Iterable[str] = (), 
         scan=done.scan,
         largest=done.bytes.get("largest", 0),
         anomalies=_words(anomalies),
-        error=_error(error),
+        error=_text(error, ERROR),
     )
 
 
-def of_failure(at: float, run: str, dag: str, error: BaseException) -> Entry:
-    """Given when a run's plan began (epoch seconds), its id, its DAG's and what it failed with, return its entry."""
-    return Entry(_within(at), _text(run, TEXT), _text(dag, TEXT), FAILED, error=_error(error))
+def of_failure(at: float, run: str, dag: str, error: str) -> Entry:
+    """Given when a run's plan began (epoch seconds), its id, its DAG's and its error in words, return its entry."""
+    return Entry(_within(at), _text(run, TEXT), _text(dag, TEXT), FAILED, error=_text(error, ERROR))
 
 
 def read(state: object) -> tuple[tuple[Entry, ...], str]:
@@ -115,6 +115,11 @@ def added(entries: Sequence[Entry], entry: Entry) -> tuple[Entry, ...]:
     while len(kept) > 1 and (len(kept) > KEPT or len(json.dumps(plain(kept))) > LIMIT):
         kept.remove(next((one for one in kept[:-LATEST] if one.state != OK), kept[0]))
     return tuple(kept)
+
+
+def has_failed(entries: Iterable[Entry], dag: str, run: str) -> bool:
+    """Given a history, a DAG's id and a run's, return whether it says that the run failed."""
+    return any((one.dag, one.run, one.state) == (_text(dag, TEXT), _text(run, TEXT), FAILED) for one in entries)
 
 
 def plain(entries: Iterable[Entry]) -> list[dict[str, Any]]:
@@ -233,10 +238,6 @@ READERS: dict[str, Any] = {
 
 def _words(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(_text(word, WORD) for word in given)[:WORDS]
-
-
-def _error(error: BaseException | None) -> str:
-    return _text(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, ERROR) if error else ""
 
 
 def _text(given: str, limit: int) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from fs_sync import history, records, report
-from fs_sync.errors import SourceError
 from fs_sync.history import Entry
 from fs_sync.options import NAME
 
@@ -162,7 +161,7 @@ def test_an_entry_is_made_of_a_report() -> None:
     assert history.of_report(done, 1_700_000_000.9, "run", ("growth",)) == Entry(
         1_700_000_000, "run", "d", "ok", 2, 600, 5.5, 200, 9, "full", 0, ("growth",), ""
     )
-    failed = history.of_report(done, 1, "run", error=SourceError("it\nis gone" + "!" * 1000))
+    failed = history.of_report(done, 1, "run", error="SourceError: it\nis gone" + "!" * 1000)
     assert (failed.state, len(failed.error)) == ("failed", history.ERROR)
     assert failed.error.startswith("SourceError: it is gone!")
     # A quick scan looks at a few names: how many files there are it does not know.
