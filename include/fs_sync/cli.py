@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the histories that the command line asks for; return 0, or 1 with what is to be mended on standard error."""
     said = _parser().parse_args(argv)
     try:
-        with _client(said.url, said.user) as client:
+        with _client(said.url) as client:
+            client.headers["Authorization"] = f"Bearer {_token(client, said.user)}"
             found = tuple(_found(client, said.variable, said.route))
     except Trouble as trouble:
         print(f"fs-sync-history: {trouble}", file=sys.stderr)
@@ -82,19 +83,21 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _client(url: str, user: str) -> httpx.Client:
-    """A client that is logged in. Raise Trouble if that can't be."""
+def _client(url: str) -> httpx.Client:
     try:
         here = httpx.URL(url).host in HERE
         # A proxy of the environment can't know what is on this machine.
-        client = httpx.Client(base_url=url, timeout=30, trust_env=not here, follow_redirects=False)
+        return httpx.Client(base_url=url, timeout=30, trust_env=not here)
     except (httpx.InvalidURL, ValueError) as error:
         raise Trouble(f"the address {url!r} is none: {error}; write it as {DEFAULT_ADDRESS}, by --url or {ADDRESS}") from None
+
+
+def _token(client: httpx.Client, user: str) -> str:
+    """The token that the environment holds, or that is got for the user's password. Raise Trouble if there is none."""
     token = os.environ.get(TOKEN, "").strip() or _log_in(client, user)
     if not token.isascii() or not token.isprintable():
         raise Trouble(f"what stands in {TOKEN} is no token; take the `access_token` of a POST to /auth/token")
-    client.headers["Authorization"] = f"Bearer {token}"
-    return client
+    return token
 
 
 def _log_in(client: httpx.Client, user: str) -> str:
@@ -172,8 +175,8 @@ def _asked(client: httpx.Client, method: str, path: str, **arguments: Any) -> ht
 
 def _read(client: httpx.Client, response: httpx.Response) -> Mapping[str, Any]:
     if response.status_code in (401, 403):
-        what = "the login is not valid (any more)" if response.status_code == 401 else "this user may not read assets"
-        raise Trouble(f"{client.base_url} refused ({response.status_code}): {what}; check {TOKEN}, or --user and {PASSWORD}")
+        why = "the token is not valid (any more), or its user may not read assets"
+        raise Trouble(f"{client.base_url} refused ({response.status_code}): {why}; check {TOKEN}, or --user and {PASSWORD}")
     try:
         plain = response.json() if response.is_success else None
     except ValueError:

@@ -164,7 +164,7 @@ def test_the_command_says_what_is_to_be_mended(lab: Lab) -> None:
         return done.stderr
 
     assert "refused the login of the user 'admin'" in refused(**{cli.PASSWORD: "wrong"})
-    assert "refused (401)" in refused(**{cli.TOKEN: "not-a-token"})
+    assert "the token is not valid" in refused(**{cli.TOKEN: "not-a-token"})
     assert f"set {cli.PASSWORD} or {cli.TOKEN}" in refused(**{cli.PASSWORD: ""})
     assert "no asset 'fs-sync/nowhere'" in refused("nowhere")
     assert "known are" in refused("nowhere")
