@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 WORKERS ?= 4
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --constraint build/constraints.txt
 
-.PHONY: help venv system demo ui service sample-tree up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
+.PHONY: help venv system demo ui service history sample-tree up down password images engine test lint types shellcheck format unit integration e2e stack lock wheel clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ ui: venv system ## Start the same lab and Airflow, print the address and login, 
 service: venv ## Sync from a server into a bucket as one file says, every minute, until Ctrl-C: make service ENV=service.env
 	@sh lab/system.sh service
 	@exec $(BIN)/python -m lab.service "$(if $(filter command,$(origin ENV)),$(ENV),service.env)"
+
+history: venv ## The last runs of all routes, asked of a running Airflow: make history OPTIONS='--url http://… --route NAME --last 20'
+	@$(BIN)/fs-sync-history $(OPTIONS)
 
 sample-tree: venv ## Make a tree to try the DAGs with: make sample-tree DIR=build/sample OPTIONS='--largest 10G --sparse --seed 2'
 	@$(BIN)/python -m lab.sample $(or $(DIR),build/sample) $(OPTIONS)

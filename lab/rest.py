@@ -202,6 +202,10 @@ class Rest:
         found = self._call("GET", f"/api/v2/assets/{self._asset(name)}/state-store")["asset_state_store"]
         return {entry["key"]: entry["value"] for entry in found}
 
+    def set_state_of_asset(self, name: str, key: str, value: Any) -> None:
+        """Store a value under a key of an asset's state store."""
+        self._call("PUT", f"/api/v2/assets/{self._asset(name)}/state-store/{key}", json={"value": value})
+
     def delete_state_of_asset(self, name: str, key: str) -> None:
         """Delete what the state store of an asset holds under a key."""
         self._call("DELETE", f"/api/v2/assets/{self._asset(name)}/state-store/{key}")

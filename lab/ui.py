@@ -38,6 +38,7 @@ def show(lab: Stage) -> None:
     print(f"  source  {lab.source}")
     for dag_id in DAGS:
         print(f"  target  {lab.target(dag_id)}   of {dag_id}")
+    print(f"\n  What became of their runs: make history OPTIONS='--url {lab.airflow.url}' (it asks for the password)")
     print("\n  Trigger a DAG there, change the source, trigger again. Ctrl-C stops all of it.\n", flush=True)
 
 

@@ -77,11 +77,7 @@ def body(files: int, size: int, named: Iterable[tuple[str, str]], limit: int, ra
     lines += [f"| {text} | {code(name)} |" for text, name in rows]
     if files > len(rows):
         lines.append(f"| | … and {files - len(rows)} more |")
-    took = (
-        f"about {values.duration(size / rate)} at {values.size(rate)}/s, as this route had before"
-        if rate
-        else "no rate of this route is known yet"
-    )
+    took = f"about {values.duration(size / rate)} at {values.size(rate)}/s, as before" if rate else "no rate of this route is known yet"
     lines += ["", f"**{files} files, {values.size(size)}: {took}.**", ""]
     lines += [f"*{TRANSFER}*: as the route is set. *{COMPRESSED}*: for a slow link. *{LEAVE_OUT}*: until a file changes.", ""]
     lines += ['`bandwidth` is the most bytes a second of this transfer, as "10M"; "0" lifts the limit; empty means as the route says.', ""]

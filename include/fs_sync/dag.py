@@ -106,7 +106,7 @@ def replicate(
         doc_md=doc or DOC.format(backend=backend, runs=RUNS[runner], where=WHERE[target], variable=variable),
     ) as dag:
         report = AssetAlias(f"fs-sync:{dag_id}")
-        # Its state store holds the cursors of the Variable's routes.
+        # Its state store holds the cursors and the histories of the Variable's routes.
         cursors = Asset(name=f"fs-sync/{variable}", uri=f"fs-sync://{variable}")
         # One of a pair: each two hours it begins in the same second as the quick one, which must not keep it from the route for good.
         patience = {"patient": True, "retries": PATIENCE} if scan == "full" else {}
@@ -139,7 +139,7 @@ def replicate(
             return [mapped.to_dict() for mapped in configuration.load(variable, kind, said, log)]
 
         read = routes()
-        judged = task(task_id="outcome", trigger_rule="all_done", retries=0)(outcome.judge)()
+        judged = task(task_id="outcome", trigger_rule="all_done", retries=0, inlets=[cursors])(outcome.judge)()
         group = route.expand(mapped=read)
         [read, group] >> judged
     return dag

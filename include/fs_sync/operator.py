@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
-from airflow.sdk.log import mask_secret
+from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]
 
 from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
 from fs_sync.job import TIERS
@@ -63,6 +63,9 @@ class JobOperator(SSHOperator):
         self.watcher: Watcher | None = None
         self.unwanted = False
         self.answer: Answer | None = None
+        self.began: float | None = None
+        self.report: Report | None = None
+        self.recorded = False
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Resolve the route and set `command` to its script, so that "Rendered Template" shows what runs; it holds no secret."""
@@ -78,10 +81,11 @@ class JobOperator(SSHOperator):
 
     def execute(self, context: Any = None) -> Any:
         """Start the step's job, or find the one that a former try started, and see it through."""
-        earlier = self._earlier(context["ti"])
+        with self._recorded(context):
+            earlier = self._earlier(context["ti"])
         from fs_sync import credentials, watching
 
-        with self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
+        with self._recorded(context), self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
             handed = {**credentials.environment(self.target, self.source), **self._cursor(context), **self._asked(context)}
             launched = self.watcher.launch(self.job, self.command or "", handed)
             self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.host.host or "this worker")
@@ -89,13 +93,14 @@ class JobOperator(SSHOperator):
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> Any:
         """Go on where the triggerer left off: the job has ended, or can't be watched from there."""
-        earlier = self._earlier(context["ti"])
+        with self._recorded(context):
+            earlier = self._earlier(context["ti"])
         from fs_sync import watching
 
         if event.get("error"):
             self.log.warning("The triggerer can't watch the job, so the worker does: %s", event["error"])
             self.defer_after = math.inf
-        with self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
+        with self._recorded(context), self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
             return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
 
     def on_kill(self) -> None:
@@ -187,6 +192,13 @@ class JobOperator(SSHOperator):
             raise ConfigError("`approve` of this route has no answer, so nothing oversized is copied; clear `approve` to be asked again")
         return approval.Answer(found["choice"], found["bandwidth"], found["by"])
 
+    def _rate(self, context: Any) -> int:
+        """The usual rate of the route's runs that copied something, in bytes a second; 0 where none is known."""
+        from fs_sync import history, store
+
+        known = [one.rate for one in store.entries(context, self.mapped.name) or () if one.state == "ok" and one.rate and one.bytes]
+        return round(history.typical(known)[0]) if known else 0
+
     def _asked(self, context: Any) -> dict[str, str]:
         """What plan gets of a question that an earlier run asked and that still waits: it asks no other one."""
         from fs_sync import approval
@@ -277,9 +289,11 @@ class JobOperator(SSHOperator):
         if states["plan"] == "skipped":
             raise AirflowSkipException("plan was skipped, so the route is")
         if not isinstance(plan, Mapping):
+            self.recorded = True  # by plan, or, where somebody marked or killed that, by outcome
             raise Permanent(
                 "`plan` of this route did not succeed, so nothing is copied; its log says why. Clear `plan` when that is mended"
             )
+        self.began = float(plan["began"])
         if plan["over"] or (self.step in TIERS and self.step not in plan["tiers"]):
             raise AirflowSkipException("there is nothing to do" if plan["over"] else "there is little to do: finish does it alone")
         for tier in TIERS if self.step == "finish" else ():
@@ -306,6 +320,40 @@ class JobOperator(SSHOperator):
         except AirflowTaskTimeout:  # an `execution_timeout` that the site sets, by a policy
             self._end()
             raise
+
+    @contextmanager
+    def _recorded(self, context: Any) -> Iterator[None]:
+        """Put a failure that no try mends any more into the route's history; that of a step which only goes ahead harms nothing."""
+        try:
+            yield
+        except (FsSyncError, AirflowFailException) as error:
+            ti = context["ti"]
+            final = isinstance(error, Permanent | AirflowFailException) or ti.try_number > ti.max_tries
+            if final and self.step not in TIERS and not self.unwanted and not self.recorded:
+                kind = type(error.__cause__ if isinstance(error, AirflowFailException) else error)
+                self._record(context, f"{kind.__name__}: {redact(str(error))}")
+            raise
+
+    def _record(self, context: Any, error: str = "") -> None:
+        """Put this run into the route's history, by its report where there is one; a dry run is none."""
+        from fs_sync import history, store
+
+        self.recorded = True
+        if self.mapped.run.dry_run:
+            return
+        ti, at = context["ti"], self._began(context)
+        if self.report is not None:
+            # A person's answer is an entry of its own beside that of the run which asked.
+            said = () if self.answer is None else (f"{self.answer.choice} by {self.answer.by}",)
+            run = ti.run_id if self.answer is None else f"{ti.run_id} oversized"
+            entry = history.of_report(self.report, at, run, said, error)
+        else:
+            entry = history.of_failure(at, ti.run_id, ti.dag_id, error)
+        store.keep(context, self.mapped.name, entry)
+
+    def _began(self, context: Any) -> float:
+        """When this route's plan began, in epoch seconds."""
+        return float(context["ti"].start_date.timestamp()) if self.began is None else self.began
 
     def _refuse_faulty(self) -> None:
         if self.fault is not None:
@@ -337,7 +385,8 @@ class JobOperator(SSHOperator):
             if self.patient and context["ti"].try_number <= context["ti"].max_tries:
                 raise error
             raise AirflowSkipException(str(error))
-        self._log_table(self._report(said, worker_bytes, earlier, context))
+        self.report = self._report(said, worker_bytes, earlier, context)
+        self._log_table(self.report)
         raise error
 
     def _done(self, context: Any, earlier: tuple[Mapping[str, Any], ...], said: Records, worker_bytes: int) -> Any:
@@ -352,6 +401,7 @@ class JobOperator(SSHOperator):
         if plan["over"]:
             plan["report"] = self._publish(context, said, worker_bytes, earlier)
         if plan["oversized"]:
+            plan["oversized"]["rate"] = self._rate(context)
             self._keep_question(context)
         skipped = [*TIERS, "finish"] if plan["over"] else [tier for tier in TIERS if tier not in plan["tiers"]]
         skipped += [] if plan["oversized"] else ["approve", "oversized"]
@@ -367,8 +417,9 @@ class JobOperator(SSHOperator):
             said = replace(said, notes=(self.answer.told, *said.notes))
         if not said.dry:
             self._keep_cursor(context, said)
-        done = self._report(said, worker_bytes, earlier, context)
+        done = self.report = self._report(said, worker_bytes, earlier, context)
         self._log_table(done)
+        self._record(context)
         plain: dict[str, Any] = done.to_dict()
         asset = Asset(name=f"fs-sync/{self.dag_id}", uri=f"fs-sync://{self.dag_id}")
         for alias in self.outlets:
@@ -379,8 +430,7 @@ class JobOperator(SSHOperator):
     def _report(self, said: Records, worker_bytes: int, earlier: tuple[Mapping[str, Any], ...], context: Any) -> Report:
         from fs_sync import steps
 
-        began = earlier[0]["began"] if earlier else context["ti"].start_date.timestamp()
-        return steps.route_report(self.dag_id, self.kind, self.route, said, worker_bytes, began, earlier)
+        return steps.route_report(self.dag_id, self.kind, self.route, said, worker_bytes, self._began(context), earlier)
 
     def _log_table(self, done: Report) -> None:
         from fs_sync.report import summary, table

@@ -45,7 +45,8 @@ def judge(**context: Any) -> dict[str, str]:
     states = {key: str(getattr(state, "value", state)) for key, state in _states(ti).items()}
     if states.get("routes") != "success":
         raise AirflowFailException("the routes could not be read, so nothing was copied; the log of task `routes` says why")
-    names = [mapped["name"] for mapped in ti.xcom_pull(task_ids="routes") or []]
+    mapped = ti.xcom_pull(task_ids="routes") or []
+    names = [one["name"] for one in mapped]
     for index, step in product(range(len(names)), STEPS):
         if states.get(f"{GROUP}.{step}_{index}") == "failed":
             end_handed(ti, f"{GROUP}.{step}", index)
@@ -56,11 +57,29 @@ def judge(**context: Any) -> dict[str, str]:
             log.info("%s", said)
         else:
             log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else "") + (f"; {said}" if said else ""))
+    _tell_histories(context, [bool(one["run"]["dry_run"]) for one in mapped], found)
     failed = [one for one in found if one.state == "failed"]
     if failed:
         which = ", ".join(f"{one.name} (in {one.task})" for one in failed)
         raise AirflowFailException(f"{len(failed)} of {len(found)} routes failed: {which}; the log of each one's task says why")
     return {one.name: one.state for one in found}
+
+
+def _tell_histories(context: Any, dry: Sequence[bool], found: Sequence[Verdict]) -> None:
+    """Log the last runs of this run's routes. A route that failed without a word, since a step was marked or killed, gets it here."""
+    from fs_sync import history, store
+
+    ti, known = context["ti"], {}
+    for one, without in zip(found, dry, strict=True):
+        entries = store.entries(context, one.name)
+        if entries is not None and one.state == "failed" and not without and not history.has_failed(entries, ti.dag_id, ti.run_id):
+            error = f"{one.task} was ended by hand or killed; its log says more"
+            entry = history.of_failure(context["dag_run"].start_date.timestamp(), ti.run_id, ti.dag_id, error)
+            entries = store.keep(context, one.name, entry)
+        if entries:
+            known[one.name] = entries
+    for line in ("The last runs:", *history.table(known)) if known else ():
+        log.info("%s", line)
 
 
 def end_handed(ti: Any, task_id: str, map_index: int) -> None:

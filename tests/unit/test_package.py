@@ -65,6 +65,10 @@ def test_the_wheel_has_every_module_and_every_template(installed: Path) -> None:
     assert {name for name in found if not name.endswith(".pyc")} == wanted
 
 
+def test_the_wheel_brings_the_command(installed: Path) -> None:
+    assert (installed / "bin" / "fs-sync-history").is_file()
+
+
 def test_it_renders_from_its_own_templates(installed: Path, tmp_path: Path) -> None:
     site = sysconfig.get_paths()["purelib"]
     said = json.loads(run(sys.executable, "-I", "-S", "-c", RENDER, installed, site, json.dumps(ROUTE), json.dumps(TARGET), cwd=tmp_path))

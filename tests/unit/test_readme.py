@@ -127,7 +127,9 @@ def test_every_python_example_parses_and_calls_what_is_there() -> None:
         assert "airflow" in example.lower(), "without the word Airflow passes the file over"
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/directions.md", "docs/scan.md", "docs/service.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/architecture.md", "docs/directions.md", "docs/history.md", "docs/scan.md", "docs/service.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     path = REPOSITORY / document
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
