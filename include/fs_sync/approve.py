@@ -21,12 +21,11 @@ class ApproveOperator(HITLOperator):
 
     def __init__(self, *, mapped: Any, **kwargs: Any) -> None:
         kwargs.setdefault("map_index_template", "{{ route_name | default(ti.map_index) }}")
-        form = {
-            "bandwidth": Param(
-                None, type=["null", "string"], title="Bandwidth", description='Most bytes a second, as "10M"; empty means as the route says'
-            )
-        }
-        super().__init__(subject="oversized files", options=list(approval.CHOICES), params=form, **kwargs)
+        # Of the run's form, which Airflow hands to every task, nothing is asked here; this is the question's own.
+        text = 'Most bytes a second, as "10M"; empty means as the route says'
+        bandwidth = Param(None, type=["null", "string"], title="Bandwidth", description=text, source="task")
+        kwargs["params"] = {"bandwidth": bandwidth}
+        super().__init__(subject="oversized files", options=list(approval.CHOICES), **kwargs)
         self.mapped = mapped
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:

@@ -75,7 +75,7 @@ def test_files_import_and_read_nothing(parsed: dict) -> None:
 @pytest.mark.parametrize("dag_id", IDS)
 def test_settings(parsed: dict, dag_id: str) -> None:
     dag = parsed["dags"][dag_id]
-    assert (dag["catchup"], dag["runs"]) == (False, 1 if dag_id in BY_WORKER else 3)
+    assert (dag["catchup"], dag["runs"]) == (False, 1 if dag_id in BY_WORKER else 24)
     # What runs each minute must be switched on.
     assert bool(dag["paused"]) is (dag_id in SCHEDULES)
     assert SCHEDULES.get(dag_id, "0 * * * *") in dag["schedule"]
@@ -94,13 +94,16 @@ def test_shape(parsed: dict, dag_id: str) -> None:
         "route.small": {"route.plan"},
         "route.large": {"route.plan"},
         "route.finish": {"route.plan", "route.small", "route.large"},
-        "outcome": {"routes", "route.finish"},
+        "route.approve": {"route.finish"},
+        "route.oversized": {"route.approve"},
+        "outcome": {"routes", "route.oversized"},
     }
     assert dag["leaves"] == ["outcome"]
-    assert {name for name, task in tasks.items() if task["rule"] == "all_done"} == {"route.finish", "outcome"}
+    assert {name for name, task in tasks.items() if task["rule"] == "all_done"} == {"route.finish", "route.approve", "outcome"}
     assert {task["policy"] for task in tasks.values()} == {"ExceptionRetryPolicy"}
     # The full one asks again and again for the route, which quick ones hold every minute.
-    patient = {"route.plan": 30} if dag_id in FULL else {}
+    patient = {"route.oversized": 900, **({"route.plan": 30} if dag_id in FULL else {})}
+    assert len(tasks) <= 8
     assert {name: task["retries"] for name, task in tasks.items()} == {**dict.fromkeys(tasks, 3), "outcome": 0, **patient}
     assert {(task["queue"], task["pool"]) for task in tasks.values()} == {("default", "default_pool")}
     assert tasks["route.plan"]["fields"] == ["command"]
@@ -131,7 +134,11 @@ def test_a_tier_runs_on_the_queue_and_pool_of_the_environment_or_of_the_file(tmp
         }
         for name, dag in found["dags"].items()
     }
-    assert places == {"environment": {"route.large": ("large_files", "large")}, "given": {"route.large": ("q", "p")}, "plain": {}}
+    assert places == {
+        "environment": dict.fromkeys(("route.large", "route.oversized"), ("large_files", "large")),
+        "given": dict.fromkeys(("route.large", "route.oversized"), ("q", "p")),
+        "plain": {},
+    }
 
 
 def test_a_file_is_thin() -> None:

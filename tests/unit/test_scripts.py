@@ -47,9 +47,11 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "require": (".mounted", tuple(KINDS)),
     "target_auth": ("host", tuple(KINDS)),
     "large_file": ("500M", tuple(KINDS)),
+    "max_file": ("20G", tuple(KINDS)),
+    "oversized": ("skip", tuple(KINDS)),
 }
 # These are for the job around the script, or can have one value only.
-OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "small", "large", "deletions"}
+OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "small", "large", "approve", "deletions"}
 
 
 def a_route(kind: str, source: str = "/srv/data", target: str = "/srv/copy", **options: Any) -> Route:
@@ -76,7 +78,9 @@ def every_script() -> Mapping[str, str]:
         made[f"{kind}-{step}-plain"] = render(step, kind, one)
         made[f"{kind}-{step}-full"] = render(step, kind, other, source=f"/{ODD}", target=f"/{ODD}", dry_run=step == "plan", **FULL)
         made[f"{kind}-{step}-quick"] = render(step, kind, one, scan="quick")
+        made[f"{kind}-{step}-no limit"] = render(step, kind, one, oversized="transfer")
     for kind in ("rsync", "minio"):
+        made[f"{kind}-left-out"] = scripts.render("oversized", a_route(kind), a_target(kind), KINDS[kind], answer="leave out")
         made[f"{kind}-finish-size"] = render("finish", kind, verify="size")
     return {**made, **directions()}
 
@@ -256,5 +260,5 @@ def test_a_dry_run_copies_nothing() -> None:
 
 
 def test_a_step_that_is_none() -> None:
-    with pytest.raises(ValueError, match="none of plan, small, large, finish"):
+    with pytest.raises(ValueError, match="none of plan, small, large, finish, oversized"):
         render("verify", "rsync")
