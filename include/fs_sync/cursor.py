@@ -13,7 +13,7 @@ from fs_sync.options import Route
 from fs_sync.route import Kind
 
 # What may change in a route without any file being looked at in another way.
-FREE = ("name", "verify", "bandwidth", "compress", "timeout", "stall_after", "scan", "deletions", "target_auth")
+FREE = ("name", "verify", "bandwidth", "compress", "timeout", "stall_after", "stale_after", "scan", "deletions", "target_auth")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from airflow.sdk import DAG, Asset, AssetAlias, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
 
-from fs_sync import errors, form, outcome
+from fs_sync import alerting, errors, form, outcome
 from fs_sync.operator import JobOperator
 from fs_sync.route import Kind
 
@@ -96,7 +96,7 @@ def replicate(
         doc_md=doc or DOC.format(backend=backend, runs=RUNS[runner], where=WHERE[target], variable=variable),
     ) as dag:
         report = AssetAlias(f"fs-sync:{dag_id}")
-        # Its state store holds the cursors of the Variable's routes.
+        # Its state store holds the cursors of the Variable's routes, and what was told of them.
         cursors = Asset(name=f"fs-sync/{variable}", uri=f"fs-sync://{variable}")
         # One of a pair: each two hours it begins in the same second as the quick one, which must not keep it from the route for good.
         patience = {"patient": True, "retries": PATIENCE} if scan == "full" else {}
@@ -107,23 +107,27 @@ def replicate(
 
         @task_group(group_id=outcome.GROUP)
         def route(mapped: Any) -> None:
-            plan = step("plan", mapped, inlets=[cursors], outlets=[report], **patience)
+            plan = step("plan", mapped, inlets=[cursors], outlets=[report], on_failure_callback=alerting.failed, **patience)
             transfer = step("transfer", mapped, **{name: value for name, value in large.items() if value})
             # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
-            finish = step("finish", mapped, inlets=[cursors], outlets=[report], trigger_rule="all_done")
+            finish = step(
+                "finish", mapped, inlets=[cursors], outlets=[report], trigger_rule="all_done", on_failure_callback=alerting.failed
+            )
             plan >> transfer >> finish
             plan >> finish
 
-        @task
+        @task(inlets=[cursors], on_failure_callback=alerting.failed)
         def routes(**context: Any) -> list[dict[str, Any]]:
             """Read at run time: nothing is read when this file is parsed."""
             from fs_sync import configuration
 
             said = {**(context["dag_run"].conf or {}), **context["params"]}
-            return [mapped.to_dict() for mapped in configuration.load(variable, kind, said, log)]
+            found = configuration.load(variable, kind, said, log)
+            alerting.green(context)
+            return [mapped.to_dict() for mapped in found]
 
         read = routes()
-        judged = task(task_id="outcome", trigger_rule="all_done", retries=0)(outcome.judge)()
+        judged = task(task_id="outcome", trigger_rule="all_done", retries=0, inlets=[cursors])(outcome.judge)()
         group = route.expand(mapped=read)
         [read, group] >> judged
     return dag

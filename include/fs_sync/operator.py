@@ -15,6 +15,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
 from airflow.sdk.log import mask_secret
 
+from fs_sync import alerting
 from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
 from fs_sync.lines import Lines
 from fs_sync.outcome import HANDED, end_handed
@@ -308,6 +309,7 @@ class JobOperator(SSHOperator):
         """Write the report into the log and the asset event, and return it for XCom."""
         if not said.dry:
             self._keep_cursor(context, said)
+            alerting.green(context, self.mapped.name)
         done = self._report(said, worker_bytes, earlier, context)
         self._log_table(done)
         plain: dict[str, Any] = done.to_dict()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from fs_sync import alerting
+
 GROUP = "route"
 STEPS = ("plan", "transfer", "finish")
 # The XCom of a task that gave its job to the triggerer.
@@ -42,6 +44,7 @@ def judge(**context: Any) -> dict[str, str]:
     ti = context["ti"]
     states = {key: str(getattr(state, "value", state)) for key, state in _states(ti).items()}
     if states.get("routes") != "success":
+        alerting.untold(context, "", "routes", _link(ti, "routes"))
         raise AirflowFailException("the routes could not be read, so nothing was copied; the log of task `routes` says why")
     names = [mapped["name"] for mapped in ti.xcom_pull(task_ids="routes") or []]
     for index, step in product(range(len(names)), STEPS):
@@ -54,6 +57,8 @@ def judge(**context: Any) -> dict[str, str]:
             log.info("%s", said)
         else:
             log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else "") + (f"; {said}" if said else ""))
+        if one.state == "failed":
+            alerting.untold(context, one.name, one.task, _link(ti, f"{GROUP}.{one.task}", index))
     failed = [one for one in found if one.state == "failed"]
     if failed:
         which = ", ".join(f"{one.name} (in {one.task})" for one in failed)
@@ -79,6 +84,12 @@ def end_handed(ti: Any, task_id: str, map_index: int) -> None:
         log.info("%s of route %s: %s", task_id, map_index, said)
     except FsSyncError as error:
         log.warning("The job of %s could not be ended; it stops itself when nobody watches it any more: %s", task_id, error)
+
+
+def _link(ti: Any, task_id: str, index: int = -1) -> str:
+    """The address of another task's log, made from that of this one's."""
+    begin, _, _ = str(ti.log_url).rpartition("/tasks/")
+    return f"{begin}/tasks/{task_id}" + (f"/mapped/{index}" if index >= 0 else "")
 
 
 def _told(ti: Any, states: Mapping[str, str | None], index: int) -> str:

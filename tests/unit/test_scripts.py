@@ -48,7 +48,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "target_auth": ("host", tuple(KINDS)),
 }
 # These are for the job around the script, or can have one value only.
-OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "deletions"}
+OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "stale_after", "deletions"}
 
 
 def a_route(kind: str, source: str = "/srv/data", target: str = "/srv/copy", **options: Any) -> Route:
