@@ -23,7 +23,7 @@ PATIENCE = 10.0
 TIMEOUT = 8  # seconds, of one request
 LONG = 16  # characters, from which on the path of a webhook's address may be as good as a password
 # Keys of the asset's state store that no route's name can be.
-FAILED, GREEN = "failed:{}", "green:{}"
+TOLD, GREEN = "{}:{}", "green:{}"
 
 
 def notify(
@@ -40,6 +40,22 @@ def notify(
     except Exception as failure:
         log.warning("An alert (%s of route %r) could not be made: %s", kind, route, type(failure).__name__)
         return False
+
+
+def once(kind: Kind, context: Any, *, route: str, error: str, phase: str = "", text: str = "", mend: str = "", link: str = "") -> None:
+    """
+    The same, but only if the route's last alert of that kind was of another `error`, or is a day old; for what comes back with each run.
+
+    The task must have the asset of its routes as an inlet.
+    """
+    key, now = TOLD.format(kind, route), time.time()
+    mark = _read(context, key)
+    told = False
+    if alerts.due(mark, error, now):
+        told = notify(kind, context, route=route, phase=phase, error=error, text=text, mend=mend, link=link)
+    else:
+        log.info("The alert is not sent again: it was told less than a day ago, and there was no other since")
+    _write(context, key, alerts.marked(mark, error, context["ti"].run_id, now, told))
 
 
 def send(alert: Alert, *, to_all: bool = False) -> bool:
@@ -78,14 +94,14 @@ def failed(context: Any) -> None:
 
 def untold(context: Any, route: str, phase: str, link: str) -> None:
     """Tell of a failed route, unless its task did so itself in this run; the context is that of `outcome`."""
-    mark = _read(context, FAILED.format(route))
+    mark = _read(context, TOLD.format("failure", route))
     if not isinstance(mark, Mapping) or mark.get("run") != context["ti"].run_id:
         _tell_failure(context, route, phase, *alerts.of_error(None), link=link)
 
 
 def green(context: Any, route: str = "") -> None:
     """Keep when a route was last green (without a name: when the routes could be read), and tell if it had failed before."""
-    key, now = FAILED.format(route), time.time()
+    key, now = TOLD.format("failure", route), time.time()
     mark = _read(context, key)
     _write(context, GREEN.format(route), now)
     if isinstance(mark, Mapping):
@@ -95,16 +111,8 @@ def green(context: Any, route: str = "") -> None:
 
 
 def _tell_failure(context: Any, route: str, phase: str, error: str, text: str, mend: str, link: str = "") -> None:
-    if context["params"].get("dry_run") is True:
-        return  # whoever asked for it looks at it
-    key, now = FAILED.format(route), time.time()
-    mark = _read(context, key)
-    told = False
-    if alerts.due(mark, error, now):
-        told = notify("failure", context, route=route, phase=phase, error=error, text=text, mend=mend, link=link)
-    else:
-        log.info("The alert is not sent again: this error was told less than a day ago, and there was no green run since")
-    _write(context, key, alerts.marked(mark, error, context["ti"].run_id, now, told))
+    if context["params"].get("dry_run") is not True:  # else whoever asked for it looks at it
+        once("failure", context, route=route, phase=phase, error=error, text=text, mend=mend, link=link)
 
 
 def _send(channel: Channel, alert: Alert, taken: list[bool]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fs_sync import alerts, form
 from fs_sync.errors import WORDS, ConfigError, SourceError
 from lab import ears
-from lab.processes import until
+from lab.processes import kill, until
 from tests.e2e.conftest import MEBI, NIGHTLY, STALE, TOLD, Lab, Run, frozen
 from tests.e2e.secrets_search import database, files, hits
 
@@ -117,7 +117,7 @@ def test_a_failure_is_told_once_by_all_channels_and_so_is_the_recovery(lab: Lab,
     assert told.heard() == (2, 2, 2)
     assert (told.last()["kind"], told.last()["route"], told.last()["error"]) == ("recovery", "told-broken", "SourceError")
     kept = lab.rest.states_of_asset(f"fs-sync/{TOLD}")
-    assert "failed:told-broken" not in kept
+    assert "failure:told-broken" not in kept
     assert {"green:told-broken", "green:told-well"} <= set(kept)
     ended(lab.trigger(TOLD), "success")
     assert told.heard() == (2, 2, 2)
@@ -182,6 +182,28 @@ def test_what_is_ended_without_a_word_is_told_by_outcome(lab: Lab, told: Ears) -
     said = told.last()
     assert (said["kind"], said["route"], said["phase"], said["text"]) == ("failure", "told-marked", "finish", alerts.NO_WORD)
     assert lab_log(lab, said["link"]) == run.log("finish")
+
+
+def test_a_task_that_is_killed_at_each_try_is_told_by_outcome(lab: Lab, told: Ears) -> None:
+    """Nothing is left then that could call the task's own callback."""
+    lab.configure(TOLD, lab.route("told-killed", 8 * MEBI, bandwidth="1M"))
+    run = lab.trigger(TOLD)
+    killed: set[int] = set()
+
+    def kill_the_next() -> bool:
+        task = run.task("finish")
+        if task["state"] == "running" and task["pid"] and task["pid"] not in killed:
+            killed.add(task["pid"])
+            kill(task["pid"])
+        return task["state"] == "failed"
+
+    with frozen(run):
+        until(kill_the_next, "the end of all tries", timeout=120)
+        ended(run, "failed")
+    assert len(killed) == run.tries("finish") == 4
+    assert told.heard() == (1, 1, 1)
+    said = told.last()
+    assert (said["route"], said["phase"], said["error"], said["text"]) == ("told-killed", "finish", "", alerts.NO_WORD)
 
 
 def test_a_dry_run_tells_nothing(lab: Lab, told: Ears) -> None:
