@@ -100,9 +100,9 @@ stack: venv ## Tests of the Compose stack on a Docker engine (REQUIRE_DOCKER=1: 
 # One set of versions: what the stack's image runs is what all tests run.
 lock: venv ## Make the requirement locks anew (hashes, no addresses)
 	@mkdir -p build && echo 'celery<5.7' > build/constraints.txt
-	@$(COMPILE) --extra rclone --extra stack pyproject.toml -o docker/airflow/requirements.lock
-	@$(COMPILE) --extra rclone --constraint docker/airflow/requirements.lock pyproject.toml -o requirements.lock
-	@$(COMPILE) --extra rclone --extra dev --constraint docker/airflow/requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --extra alerts --extra rclone --extra stack pyproject.toml -o docker/airflow/requirements.lock
+	@$(COMPILE) --extra alerts --extra rclone --constraint docker/airflow/requirements.lock pyproject.toml -o requirements.lock
+	@$(COMPILE) --extra alerts --extra rclone --extra dev --constraint docker/airflow/requirements.lock pyproject.toml -o requirements-dev.lock
 
 wheel: venv ## Build the wheel into dist/
 	@$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .

@@ -36,6 +36,10 @@ class Rest:
             return None
         return self._read(response)
 
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        """Pause a DAG, or let it go on."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": paused})
+
     def import_errors(self) -> list[str]:
         """Return the errors of DAG files that can't be read."""
         return [f"{error['filename']}: {error['stack_trace']}" for error in self._call("GET", "/api/v2/importErrors")["import_errors"]]

@@ -85,6 +85,19 @@ def body(files: int, size: int, named: Iterable[tuple[str, str]], limit: int, ra
     return "\n".join(lines)
 
 
+def told(files: int, size: int, named: Iterable[tuple[str, str]], limit: int) -> str:
+    """Given the same, return the text of the alert: what waits, and its largest files."""
+    what = "1 file, larger" if files == 1 else f"{files} files, all larger"
+    begin = f"{what} than `max_file` ({values.size(limit)}), {values.size(size)} in all; nothing else waits for the answer"
+    return "\n".join((begin, *(f"{values.size(int(said)) if said.isdigit() else said}  {name}" for said, name in named)))
+
+
+def mend(within: int, defaults: Iterable[str] | None) -> str:
+    """Given the seconds that the question waits (0: for ever) and the answer by default, return what to do."""
+    words = f"answer under Required Actions, where the link leads: {', '.join(CHOICES[:-1])} or {CHOICES[-1]}"
+    return words + (f"; without an answer within {values.duration(within)} it is {', '.join(defaults or ())}" if within else "")
+
+
 def code(name: str) -> str:
     """A name as code in a cell of a Markdown table."""
     fence = "`" * (1 + max((len(run) for run in "".join(c if c == "`" else " " for c in name).split()), default=0))

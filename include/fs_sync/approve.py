@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
-from fs_sync import approval
+from fs_sync import alerting, approval
 
 
 class ApproveOperator(HITLOperator):
@@ -56,6 +56,8 @@ class ApproveOperator(HITLOperator):
         self.log.info("%s", self.subject)
         for one in waiting["named"]:
             self.log.info("  %s  %s", *one)
+        text = approval.told(files, size, [(one[0], one[1]) for one in waiting["named"]], route.max_file or 0)
+        alerting.waits(context, route=self.mapped.name, text=text, mend=approval.mend(route.approve.within or 0, self.defaults))
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

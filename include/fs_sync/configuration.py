@@ -7,7 +7,8 @@ from logging import Logger
 
 from airflow.sdk import Variable
 
-from fs_sync.form import FLAT, read_run, unknown_flat
+from fs_sync import alerts
+from fs_sync.form import ALERTS, FLAT, read_run, unknown_flat
 from fs_sync.route import Kind, Mapped, parse
 
 # Variables may come from the environment too, which Variable.keys() does not list.
@@ -24,16 +25,18 @@ def load(variable: str, kind: Kind, given: Mapping[str, object], log: Logger) ->
     run = read_run(given)
     raw: str | None = Variable.get(variable, default=None)
     flat = {key: value for key in FLAT if (value := Variable.get(key, default=None))} if raw is None else {}
-    for warning in unknown_flat(_keys(log), known=(variable,)):
+    # Who is told is looked at in each run, and not only when there is something to tell.
+    for warning in (*unknown_flat(keys(log), known=(variable,)), *alerts.channels(Variable.get(ALERTS, default=None))[1]):
         log.warning(warning)
     return parse(raw, flat, kind, run, nonce=secrets.token_hex(8), variable=f"Variable {variable}")
 
 
-def _keys(log: Logger) -> set[str]:
+def keys(log: Logger, prefix: str = _PREFIX) -> set[str]:
+    """Return the keys of the Variables that begin so, as far as they can be listed: those of a secrets backend can't."""
     environment = {key.removeprefix(_ENVIRONMENT).lower() for key in os.environ if key.startswith(_ENVIRONMENT)}
     try:
-        stored = {str(key) for key in Variable.keys(prefix=_PREFIX)}
+        stored = {str(key) for key in Variable.keys(prefix=prefix)}
     except Exception as error:  # a warning about a misspelt key is worth no failed run, whatever the API server says
         log.info("The Variables can't be listed, so misspelt %s* keys go unnoticed: %s", _PREFIX, type(error).__name__)
         stored = set()
-    return environment | stored
+    return {key for key in environment if key.startswith(prefix)} | stored

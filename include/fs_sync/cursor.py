@@ -21,6 +21,7 @@ FREE = (
     "compress",
     "timeout",
     "stall_after",
+    "stale_after",
     "scan",
     "deletions",
     "target_auth",

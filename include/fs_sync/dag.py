@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from airflow.sdk import DAG, Asset, AssetAlias, ExceptionRetryPolicy, Param, RetryAction, RetryRule, task, task_group
 
-from fs_sync import errors, form, outcome
+from fs_sync import alerting, errors, form, outcome
 from fs_sync.approve import ApproveOperator
 from fs_sync.job import TIERS
 from fs_sync.operator import JobOperator
@@ -106,7 +106,7 @@ def replicate(
         doc_md=doc or DOC.format(backend=backend, runs=RUNS[runner], where=WHERE[target], variable=variable),
     ) as dag:
         report = AssetAlias(f"fs-sync:{dag_id}")
-        # Its state store holds the cursors and the histories of the Variable's routes.
+        # Its state store holds the cursors and the histories of the Variable's routes, and what was told of them.
         cursors = Asset(name=f"fs-sync/{variable}", uri=f"fs-sync://{variable}")
         # One of a pair: each two hours it begins in the same second as the quick one, which must not keep it from the route for good.
         patience = {"patient": True, "retries": PATIENCE} if scan == "full" else {}
@@ -115,28 +115,34 @@ def replicate(
             "large": _place(queue=_either(large_queue, LARGE_QUEUE), pool=_either(large_pool, LARGE_POOL)),
         }
 
+        told: dict[str, Any] = {"inlets": [cursors], "on_failure_callback": alerting.failed}
+        ends: dict[str, Any] = {**told, "outlets": [report]}
+
         def step(name: str, mapped: Any, **more: Any) -> JobOperator:
             return JobOperator(task_id=name, step=name, kind=kind, mapped=mapped, defer_after=defer_after, **more)
 
         @task_group(group_id=outcome.GROUP)
         def route(mapped: Any) -> None:
-            plan = step("plan", mapped, inlets=[cursors], outlets=[report], **patience)
+            # A tier goes ahead only, and what it fails at is told by nobody: `finish` brings it, or says why it can't.
+            plan = step("plan", mapped, **ends, **patience)
             tiers = [step(tier, mapped, **places[tier]) for tier in TIERS]
             # Not `none_failed`: in a mapped group one route's failure would then reach all of them.
-            finish = step("finish", mapped, inlets=[cursors], outlets=[report], trigger_rule="all_done")
+            finish = step("finish", mapped, trigger_rule="all_done", **ends)
             # After all else, so that a person's absence delays nothing; it waits for a person without a worker or the route's lock.
-            approve = ApproveOperator(task_id="approve", mapped=mapped, trigger_rule="all_done")
-            oversized = step("oversized", mapped, inlets=[cursors], outlets=[report], **places["large"], patient=True, retries=HOURS)
+            approve = ApproveOperator(task_id="approve", mapped=mapped, trigger_rule="all_done", **told)
+            oversized = step("oversized", mapped, **ends, **places["large"], patient=True, retries=HOURS)
             plan >> tiers >> finish >> approve >> oversized
             plan >> finish
 
-        @task
+        @task(inlets=[cursors], on_failure_callback=alerting.failed)
         def routes(**context: Any) -> list[dict[str, Any]]:
             """Read at run time: nothing is read when this file is parsed."""
             from fs_sync import configuration
 
             said = {**(context["dag_run"].conf or {}), **context["params"]}
-            return [mapped.to_dict() for mapped in configuration.load(variable, kind, said, log)]
+            found = configuration.load(variable, kind, said, log)
+            alerting.green(context)
+            return [mapped.to_dict() for mapped in found]
 
         read = routes()
         judged = task(task_id="outcome", trigger_rule="all_done", retries=0, inlets=[cursors])(outcome.judge)()

@@ -16,6 +16,8 @@ FLAT: dict[str, tuple[str, str]] = {
     "fs_sync_target_path": ("target", "path"),
     "fs_sync_target_s3_bucket": ("target", "bucket"),
 }
+# The Variable that says who is told when a route fails and the like (alerts.py).
+ALERTS = "fs_sync_alerts"
 # Variables with these beginnings are those of the DAGs themselves, ours and further ones of the same backend.
 _OF_DAGS = ("fs_sync_rsync", "fs_sync_rclone", "fs_sync_service")
 # A message about a wrong name lists no more of the right ones.
@@ -167,7 +169,8 @@ def apply_run(route: Route, run: Run) -> Route:
 
 def unknown_flat(keys: Iterable[str], known: Collection[str] = ()) -> tuple[str, ...]:
     """Given the keys of all Variables and those of the DAGs, return a warning for each fs_sync_* key that nothing reads."""
-    strange = (key for key in sorted(keys) if key.startswith("fs_sync_") and key not in FLAT and key not in known)
+    ours = (*FLAT, ALERTS)
+    strange = (key for key in sorted(keys) if key.startswith("fs_sync_") and key not in ours and key not in known)
     return tuple(
-        f"Variable {key} is read by nothing; {guess(key, FLAT)}; mend or delete it" for key in strange if not key.startswith(_OF_DAGS)
+        f"Variable {key} is read by nothing; {guess(key, ours)}; mend or delete it" for key in strange if not key.startswith(_OF_DAGS)
     )

@@ -16,6 +16,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, DownstreamTasksSkipped
 from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]
 
+from fs_sync import alerting
 from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
 from fs_sync.job import TIERS
 from fs_sync.lines import Lines
@@ -417,6 +418,9 @@ class JobOperator(SSHOperator):
             said = replace(said, notes=(self.answer.told, *said.notes))
         if not said.dry:
             self._keep_cursor(context, said)
+            # Of a person's answer to an earlier run later ones may know better: only a run as a whole is green.
+            if self.step != "oversized":
+                alerting.green(context, self.mapped.name)
         done = self.report = self._report(said, worker_bytes, earlier, context)
         self._log_table(done)
         self._record(context)

@@ -226,6 +226,9 @@ class Route(BaseModel):
     large: Large = Field(default=Large(), description="The same for large files", examples=[{"timeout": "8h", "stall_after": "5m"}])
     timeout: Limit = Field(default=86400, description="Longest time of one job", examples=["6h"])
     stall_after: Limit = Field(default=900, description="A job that moves no byte for so long is stopped and tried again", examples=["10m"])
+    stale_after: Seconds = Field(
+        default=0, description="No green run for so long raises an alert, by `fs_sync_stale` (docs/alerts.md); 0 is never", examples=["1d"]
+    )
     deletions: Annotated[Literal["keep"], BeforeValidator(_deletions)] = Field(
         default="keep", description="What happens on the target to a file that the source no longer has: it is kept", examples=["keep"]
     )

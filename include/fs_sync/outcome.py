@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from fs_sync import alerting
 from fs_sync.job import TIERS
 
 GROUP = "route"
@@ -44,6 +45,7 @@ def judge(**context: Any) -> dict[str, str]:
     ti = context["ti"]
     states = {key: str(getattr(state, "value", state)) for key, state in _states(ti).items()}
     if states.get("routes") != "success":
+        alerting.untold(context, "", "routes", None, _link(ti, "routes"))
         raise AirflowFailException("the routes could not be read, so nothing was copied; the log of task `routes` says why")
     mapped = ti.xcom_pull(task_ids="routes") or []
     names = [one["name"] for one in mapped]
@@ -57,6 +59,9 @@ def judge(**context: Any) -> dict[str, str]:
             log.info("%s", said)
         else:
             log.info("%s: %s", one.name, one.state + (f" in {one.task}" if one.task else "") + (f"; {said}" if said else ""))
+        if one.state == "failed":
+            task_id = f"{GROUP}.{one.task}"
+            alerting.untold(context, one.name, task_id, index, _link(ti, task_id, index))
     _tell_histories(context, [bool(one["run"]["dry_run"]) for one in mapped], found)
     failed = [one for one in found if one.state == "failed"]
     if failed:
@@ -100,6 +105,12 @@ def end_handed(ti: Any, task_id: str, map_index: int) -> None:
         log.info("%s of route %s: %s", task_id, map_index, said)
     except FsSyncError as error:
         log.warning("The job of %s could not be ended; it stops itself when nobody watches it any more: %s", task_id, error)
+
+
+def _link(ti: Any, task_id: str, index: int = -1) -> str:
+    """The address of another task's log, made from that of this one's."""
+    begin, _, _ = str(ti.log_url).rpartition("/tasks/")
+    return f"{begin}/tasks/{task_id}" + (f"/mapped/{index}" if index >= 0 else "")
 
 
 def _told(ti: Any, states: Mapping[str, str | None], index: int) -> str:

@@ -12,6 +12,7 @@ from fs_sync.errors import ConfigError
 from fs_sync.faults import Fault
 from fs_sync.form import FLAT, Run, chosen, run_from_dict
 from fs_sync.options import NAME, Route
+from fs_sync.values import parse_duration
 
 TOP = ("defaults", "routes")
 SHAPE = '{"defaults": {…}, "routes": [{…}, …]}'
@@ -128,6 +129,33 @@ def _json_routes(raw: str, kind: Kind, variable: str) -> list[_Raw]:
         raise ConfigError(f"{variable}: " + "; ".join(wrong))
     base = _merge(_builtin(kind), defaults)
     return [_Raw(("routes", place), said, _merge(base, said) if isinstance(said, dict) else {}) for place, said in enumerate(routes)]
+
+
+def stale_limits(raw: str, variable: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """
+    Given the text of a Variable, return each route's `stale_after` (seconds), if it has one, and a line for each that can't be read.
+
+    What else is wrong in it is told by the DAGs that copy: this goes for all of them, whatever their kind. Text that names no routes
+    has no limits.
+    """
+    try:
+        document = read_json(raw, variable)
+    except ConfigError as error:
+        return {}, (str(error),) if "stale_after" in raw else ()
+    routes, base = (document.get("routes"), document.get("defaults")) if isinstance(document, dict) else (None, None)
+    limits, wrong = {}, []
+    for place, said in enumerate(routes if isinstance(routes, list) else ()):
+        merged = {**(base if isinstance(base, dict) else {}), **(said if isinstance(said, dict) else {})}
+        route = _Raw(("routes", place), said, merged)
+        try:
+            limit = parse_duration(merged.get("stale_after", 0))
+        except ValueError as error:
+            fault = Fault(("stale_after",), f"{faults.shown(merged['stale_after'])} {error}")
+            wrong.append(f"{variable}: {route.told(fault)}")
+            continue
+        if limit:
+            limits[_mapped_name(route)] = limit
+    return limits, tuple(wrong)
 
 
 def read_json(raw: str, variable: str) -> object:

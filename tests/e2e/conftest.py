@@ -30,6 +30,7 @@ WORKER, TRIGGERER = "fs_sync_rsync_worker", "fs_sync_rsync_triggerer"
 FLAT, TEXT, TEN, FORM, DRY = "fs_sync_rsync_flat", "fs_sync_rsync_text", "fs_sync_rsync_ten", "fs_sync_rsync_form", "fs_sync_rsync_dry"
 PAIR, QUICK, FULL = "fs_sync_rsync_pair", "fs_sync_rsync_pair_quick", "fs_sync_rsync_pair_full"
 CARRIED = "fs_sync_rclone_carried"
+TOLD, NIGHTLY, STALE = "fs_sync_rsync_told", "nightly_copy", "fs_sync_stale"
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "8",
     # The files are read once; nothing here changes them.
@@ -257,5 +258,5 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             connections[BY_PASSWORD] = ssh_connection(server, password=owner.password)
         staged = stack.enter_context(stage(base, more_connections=connections, environment=SETTINGS, dags=dag_files(base / "dags")))
         rest = staged.airflow.rest()
-        rest.ready((WORKER, TRIGGERER, FLAT, TEXT, TEN, FORM, DRY, QUICK, FULL, CARRIED))
+        rest.ready((WORKER, TRIGGERER, FLAT, TEXT, TEN, FORM, DRY, QUICK, FULL, CARRIED, TOLD, NIGHTLY, STALE))
         yield Lab(staged, rest, server, owner)

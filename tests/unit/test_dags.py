@@ -22,6 +22,7 @@ IDS = (
     "fs_sync_service_full",
     "fs_sync_service_quick",
 )
+STALE = "fs_sync_stale"
 # Pairs of one Variable.
 PAIRS = ("fs_sync_rsync", "fs_sync_service")
 FULL = tuple(f"{pair}_full" for pair in PAIRS)
@@ -45,7 +46,8 @@ print(json.dumps({"errors": bag.import_errors, "heavy": [name for name in ("asyn
         "catchup": dag.catchup, "paused": dag.is_paused_upon_creation, "runs": dag.max_active_runs, "schedule": dag.timetable.expression, "tags": sorted(dag.tags), "doc": dag.doc_md,
         "params": list(dag.params), "leaves": [task.task_id for task in dag.leaves], "serialized": bool(DagSerialization.to_dict(dag)),
         "tasks": {task.task_id: {"up": sorted(task.upstream_task_ids), "rule": str(task.trigger_rule.value), "retries": task.retries,
-            "policy": type(task.retry_policy).__name__, "queue": task.queue, "pool": task.pool, "fields": list(task.template_fields)}
+            "policy": type(task.retry_policy).__name__, "queue": task.queue, "pool": task.pool, "fields": list(task.template_fields),
+            "told": bool(task.on_failure_callback), "inlets": [one.name for one in task.inlets]}
             for task in dag.tasks}} for name, dag in bag.dags.items()}}))
 """
 
@@ -67,7 +69,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_files_import_and_read_nothing(parsed: dict) -> None:
     assert parsed["errors"] == {}
-    assert sorted(parsed["dags"]) == sorted(IDS)
+    assert sorted(parsed["dags"]) == sorted((*IDS, STALE))
     assert parsed["heavy"] == []
     assert all(dag["serialized"] for dag in parsed["dags"].values())
 
@@ -107,6 +109,21 @@ def test_shape(parsed: dict, dag_id: str) -> None:
     assert {name: task["retries"] for name, task in tasks.items()} == {**dict.fromkeys(tasks, 3), "outcome": 0, **patient}
     assert {(task["queue"], task["pool"]) for task in tasks.values()} == {("default", "default_pool")}
     assert tasks["route.plan"]["fields"] == ["command"]
+
+
+def test_what_fails_is_told_by_the_task_itself_where_that_is_the_end_of_its_route(parsed: dict) -> None:
+    """A tier may fail without harm, and `outcome` tells of what was killed."""
+    tasks = parsed["dags"]["fs_sync_rsync"]["tasks"]
+    told = {"routes", "route.plan", "route.finish", "route.approve", "route.oversized"}
+    assert {name for name, task in tasks.items() if task["told"]} == told
+    assert {name for name, task in tasks.items() if task["inlets"]} == {*told, "outcome"}
+    assert {name for task in tasks.values() for name in task["inlets"]} == {"fs-sync/fs_sync_rsync"}
+
+
+def test_the_stale_dag_runs_by_itself_and_is_one_task(parsed: dict) -> None:
+    dag = parsed["dags"][STALE]
+    assert (dag["catchup"], dag["runs"], dag["paused"], dag["schedule"]) == (False, 1, False, "*/15 * * * *")
+    assert (list(dag["tasks"]), dag["params"], dag["tags"]) == (["look"], ["trial"], ["fs-sync"])
 
 
 def test_the_environment_says_when_a_dag_runs_whose_file_does_not(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fs_sync import credentials, form, route
-from fs_sync.errors import WORDS, FsSyncError
+from fs_sync import alerts, credentials, form, route
+from fs_sync.errors import WORDS, FsSyncError, SourceError
 from fs_sync.options import Endpoint
 from fs_sync.records import KINDS
 from lab import option_table
@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 DIRECTIONS = (REPOSITORY / "docs" / "directions.md").read_text(encoding="utf-8")
+RUNBOOK = (REPOSITORY / "docs" / "runbook.md").read_text(encoding="utf-8")
+ALERTS = (REPOSITORY / "docs" / "alerts.md").read_text(encoding="utf-8")
 TEMPLATES = REPOSITORY / "templates"
 DAGS = tuple(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
 
@@ -127,8 +129,41 @@ def test_every_python_example_parses_and_calls_what_is_there() -> None:
         assert "airflow" in example.lower(), "without the word Airflow passes the file over"
 
 
+def test_the_runbook_has_an_entry_for_each_error_and_no_other() -> None:
+    parts = re.split(r"^## (.+)$", RUNBOOK, flags=re.MULTILINE)
+    entries = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(entries) == ["First", *(kind.__name__ for kind in WORDS), "No error at all"]
+    for name, text in entries.items():
+        assert name == "First" or re.findall(r"^\*\*(\w+)\*\*: ", text, re.MULTILINE) == ["Means", "Look", "Mend"], name
+        assert name in ("First", "No error at all", "ConfigError", "VerificationFailed") or "`" in text, f"{name} has no command"
+
+
+def test_the_examples_of_the_alerts_are_right() -> None:
+    channels, message, routes = (json.loads(block) for block in blocks(ALERTS, "json"))
+    found, wrong = alerts.channels(json.dumps(channels))
+    assert (len(found), wrong) == (3, ())
+    assert set(message) == set(alerts.Alert("failure", "d", "r").to_dict())
+    assert message["mend"] == WORDS[SourceError][1]
+    assert route.stale_limits(json.dumps(routes), "v") == ({"photos": 86400}, ())
+    rows = set(re.findall(r"^\| `(\w+)` \|", ALERTS, re.MULTILINE))
+    assert rows == {*alerts.KINDS, *alerts.Channel.model_fields}
+    assert all(kind in ALERTS and package in ALERTS for kind, package in alerts.PROVIDERS.items() if kind != "smtp")
+    (example,) = blocks(ALERTS, "python")
+    assert "watch" in {one.name for node in ast.parse(example).body if isinstance(node, ast.ImportFrom) for one in node.names}
+
+
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/architecture.md", "docs/directions.md", "docs/history.md", "docs/scan.md", "docs/service.md"]
+    "document",
+    [
+        "docs/alerts.md",
+        "docs/runbook.md",
+        "README.md",
+        "docs/architecture.md",
+        "docs/directions.md",
+        "docs/history.md",
+        "docs/scan.md",
+        "docs/service.md",
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     path = REPOSITORY / document

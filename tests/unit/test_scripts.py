@@ -51,7 +51,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "oversized": ("skip", tuple(KINDS)),
 }
 # These are for the job around the script, or can have one value only.
-OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "small", "large", "approve", "deletions"}
+OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "stale_after", "small", "large", "approve", "deletions"}
 
 
 def a_route(kind: str, source: str = "/srv/data", target: str = "/srv/copy", **options: Any) -> Route:

@@ -19,5 +19,7 @@ for scan in ("quick", "full"):
         variable="fs_sync_rsync_pair",
         scan=scan,
     )
-for name in ("flat", "text", "ten", "form", "dry"):
+for name in ("flat", "text", "ten", "form", "dry", "told"):
     replicate(f"fs_sync_rsync_{name}", backend="rsync", target="ssh", schedule=None, retry_delay=SOON)
+# A name of which nobody can tell by its beginning that it is ours.
+replicate("nightly_copy", backend="rsync", target="ssh", schedule=None, retry_delay=SOON)
