@@ -116,6 +116,7 @@ def merge(*given: Records | None) -> Records:
         nothing=last.nothing,
         scan=next((step.scan for step in steps if step.scan), ""),
         cursor=last.cursor,
+        oversized=steps[0].oversized,
         tiers=steps[0].tiers,
     )
 

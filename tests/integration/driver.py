@@ -133,13 +133,20 @@ class End:
         return made
 
     def start(
-        self, step: str, route: Route, run: str, generation: int = 0, dry_run: bool = False, more: Mapping[str, str] | None = None
+        self,
+        step: str,
+        route: Route,
+        run: str,
+        generation: int = 0,
+        dry_run: bool = False,
+        more: Mapping[str, str] | None = None,
+        answer: str = "",
     ) -> job.Job:
         """Start one step's job, with more in its environment than the secrets, and return it."""
         target = credentials.from_connection(self.connection, self.kind.target, route.target_auth)
         identity = f"{target.address}|{route.target.bucket}|{route.target.path}"
         named = job.name_job("dag", run, "nonce", step, route.name, generation, identity, route.job_dir, route.timeout, route.stall_after)
-        script = scripts.render(step, route, target, self.kind, dry_run=dry_run)
+        script = scripts.render(step, route, target, self.kind, dry_run=dry_run, answer=answer)
         handed = {**credentials.environment(target), **(more or {})}
         sent = self.place.source.run("exec sh", job.launcher(named, script, handed))
         job.parse_launch(sent.stdout)
@@ -154,9 +161,10 @@ class End:
         dry_run: bool = False,
         timeout: float = 120,
         more: Mapping[str, str] | None = None,
+        answer: str = "",
     ) -> Done:
         """Start one step's job and wait for its end."""
-        return self.wait(self.start(step, route, run, generation, dry_run, more), timeout)
+        return self.wait(self.start(step, route, run, generation, dry_run, more, answer), timeout)
 
     def abandon(self) -> None:
         """Let time go by, so that a run which nobody goes on with no longer keeps its route."""
