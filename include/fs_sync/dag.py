@@ -147,7 +147,8 @@ def replicate(
         read = routes()
         judged = task(task_id="outcome", trigger_rule="all_done", retries=0, inlets=[cursors])(outcome.judge)()
         group = route.expand(mapped=read)
-        [read, group] >> judged
+        # `finish` too: where nothing is oversized, plan skips what comes after it while it has not even begun.
+        [read, group, dag.get_task(f"{outcome.GROUP}.finish")] >> judged
     return dag
 
 

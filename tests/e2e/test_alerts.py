@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from fs_sync import alerts, form
 from fs_sync.errors import WORDS, ConfigError, SourceError
 from lab import ears
 from lab.processes import kill, until
+from tests.e2e import test_approval as approval
 from tests.e2e.conftest import MEBI, NIGHTLY, STALE, TOLD, Lab, Run, frozen
 from tests.e2e.secrets_search import database, files, hits
 
@@ -204,6 +206,46 @@ def test_a_task_that_is_killed_at_each_try_is_told_by_outcome(lab: Lab, told: Ea
     assert told.heard() == (1, 1, 1)
     said = told.last()
     assert (said["route"], said["phase"], said["error"], said["text"]) == ("told-killed", "finish", "", alerts.NO_WORD)
+
+
+def test_a_question_is_told_once_and_a_run_that_waits_tells_nothing_late(lab: Lab, told: Ears) -> None:
+    lab.configure(TOLD, approval.route(lab, "told-waits"), lab.route("told-meanwhile", require=".mounted"))
+    run = lab.trigger(TOLD)
+    approval.waits(run)
+    until(lambda: told.heard() == (2, 2, 2), "the failure and the question", timeout=60)
+    (said,) = (said for _, _, said in told.hook.got if said["kind"] == "approval")
+    assert (said["route"], said["phase"], said["run_id"]) == ("told-waits", "approve", run.id)
+    assert said["text"].splitlines() == [
+        "1 file, larger than `max_file` (1 MB), 1 MB in all; nothing else waits for the answer",
+        "1 MB  big 0",
+    ]
+    assert "under Required Actions" in said["mend"]
+    assert said["link"].endswith("/tasks/route.approve/mapped/0/required_actions")
+    assert lab.rest.client.get(said["link"]).is_success
+    # A later run does not ask, and mends the other route.
+    (lab.source("told-meanwhile") / ".mounted").touch()
+    ended(lab.trigger(TOLD), "success")
+    assert [said[2]["kind"] for said in told.hook.got[2:]] == ["recovery"]
+    # The retry asks again and does not tell; the first run's outcome knows that its failure was told.
+    assert approval.answer(run, ["Transfer"], bandwidth="10X").status_code == 200
+    until(lambda: run.tries("approve") == 2, "the retry", timeout=60)
+    approval.waits(run)
+    assert approval.answer(run, ["Transfer"]).status_code == 200
+    ended(run, "failed")
+    assert lab.same("told-waits")
+    assert told.heard() == (3, 3, 3)
+    assert "failure:told-meanwhile" not in lab.rest.states_of_asset(f"fs-sync/{TOLD}")
+
+
+def test_an_oversized_transfer_that_fails_is_told(lab: Lab, told: Ears) -> None:
+    lab.configure(TOLD, approval.route(lab, "told-oversized"))
+    run = lab.trigger(TOLD)
+    approval.waits(run)
+    shutil.rmtree(lab.source("told-oversized"))
+    assert approval.answer(run, ["Transfer"]).status_code == 200
+    ended(run, "failed")
+    assert [said[2]["kind"] for said in told.hook.got] == ["approval", "failure"]
+    assert (told.last()["route"], told.last()["phase"], told.last()["error"]) == ("told-oversized", "oversized", "SourceError")
 
 
 def test_a_dry_run_tells_nothing(lab: Lab, told: Ears) -> None:
