@@ -24,8 +24,8 @@ while :; do
   at=${at:-/}
 done
 echo "above$above"
-echo "free $(df -Pk "$up" | awk "NR == 2 { print \$4 }")"
-echo "inodes $(df -Pi "$up" 2>/dev/null | awk "NR == 2 && \$2 > 0 { print \$4 }")"
+echo "free $(df -Pk "$up" | awk "NR == 2 { for (i = NF; i > 4; i--) if (\$i ~ /^[0-9]+%/ && \$(i - 3) > 0) { print \$(i - 1); exit } }")"
+echo "inodes $(df -Pi "$up" 2>/dev/null | awk "NR == 2 { for (i = NF; i > 4; i--) if (\$i ~ /^[0-9]+%/ && \$(i - 3) > 0) { print \$(i - 1); exit } }")"
 for tool in rsync rclone openssl sha256sum; do
   if command -v $tool >/dev/null 2>&1; then echo "tool $tool"; fi
 done
