@@ -71,7 +71,7 @@ def body(files: int, size: int, named: Iterable[tuple[str, str]], limit: int, ra
     Given how many files there are and their bytes, the largest of them (bytes, name), max_file and a rate in bytes a second (0: not
     known), return the question's text in Markdown. Names are shown as code, so that none of them is taken for markup or a link.
     """
-    rows = [(values.size(int(said)) if said.isdigit() else said, name) for said, name in named]
+    rows = [(values.size(int(said)) if said.isascii() and said.isdigit() else said, name) for said, name in named]
     lines = [f"These files are larger than `max_file` ({values.size(limit)}), so the run left them alone. Nothing else waits for them.", ""]
     lines += ["| size | name |", "| ---: | --- |"]
     lines += [f"| {text} | {code(name)} |" for text, name in rows]
@@ -89,7 +89,7 @@ def told(files: int, size: int, named: Iterable[tuple[str, str]], limit: int) ->
     """Given the same, return the text of the alert: what waits, and its largest files."""
     what = "1 file, larger" if files == 1 else f"{files} files, all larger"
     begin = f"{what} than `max_file` ({values.size(limit)}), {values.size(size)} in all; nothing else waits for the answer"
-    return "\n".join((begin, *(f"{values.size(int(said)) if said.isdigit() else said}  {name}" for said, name in named)))
+    return "\n".join((begin, *(f"{values.size(int(said)) if said.isascii() and said.isdigit() else said}  {name}" for said, name in named)))
 
 
 def mend(within: int, defaults: Iterable[str] | None) -> str:

@@ -61,6 +61,11 @@ def key(route_name: str) -> str:
     return f"history:{route_name}"
 
 
+def of_answer(run_id: str) -> str:
+    """Given a run's id, return the one under which the history keeps what a person's answer in it led to."""
+    return f"{run_id} oversized"
+
+
 def of_report(done: Report, at: float, run: str, anomalies: Iterable[str] = (), error: str = "") -> Entry:
     """Given a run's report, when its plan began (epoch seconds) and its id, return its entry; with an error it is a failed one."""
     return Entry(

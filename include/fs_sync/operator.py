@@ -86,7 +86,7 @@ class JobOperator(SSHOperator):
             earlier = self._earlier(context["ti"])
         from fs_sync import credentials, watching
 
-        with self._recorded(context), self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
+        with self._recorded(context), self._noted(context), watching.Watcher(self.host, self._say) as self.watcher:
             handed = {**credentials.environment(self.target, self.source), **self._cursor(context), **self._asked(context)}
             launched = self.watcher.launch(self.job, self.command or "", handed)
             self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.host.host or "this worker")
@@ -101,7 +101,7 @@ class JobOperator(SSHOperator):
         if event.get("error"):
             self.log.warning("The triggerer can't watch the job, so the worker does: %s", event["error"])
             self.defer_after = math.inf
-        with self._recorded(context), self._noted(context["ti"]), watching.Watcher(self.host, self._say) as self.watcher:
+        with self._recorded(context), self._noted(context), watching.Watcher(self.host, self._say) as self.watcher:
             return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
 
     def on_kill(self) -> None:
@@ -306,17 +306,16 @@ class JobOperator(SSHOperator):
         return tuple(step for step in (plan, *tiers) if isinstance(step, Mapping)) if self.step == "finish" else (plan,)
 
     @contextmanager
-    def _noted(self, ti: Any) -> Iterator[None]:
+    def _noted(self, context: Any) -> Iterator[None]:
         """Leave a note where a tier fails by itself, so that finish can tell it from one that was ended by hand."""
         try:
             yield
         except FsSyncError as error:
             if self.step in TIERS and not self.unwanted:
-                ti.xcom_push(key="error", value=type(error).__name__)
+                context["ti"].xcom_push(key="error", value=type(error).__name__)
             # Many tries are for a route that another run holds. What else passes by itself has passed by now, or a person should know.
-            tries = ti.try_number - (ti.max_tries - (self.retries or 0))
-            if self.patient and not isinstance(error, Busy) and tries > TRIES:
-                raise AirflowFailException(f"{error}; tried {tries} times") from error
+            if self.patient and not isinstance(error, Busy | Stopped) and self._failures(context) > TRIES:
+                raise AirflowFailException(f"{error}; tried {TRIES + 1} times") from error
             raise
         except AirflowTaskTimeout:  # an `execution_timeout` that the site sets, by a policy
             self._end()
@@ -343,18 +342,32 @@ class JobOperator(SSHOperator):
         if self.mapped.run.dry_run:
             return
         ti, at = context["ti"], self._began(context)
+        # A person's answer is an entry of its own beside that of the run which asked.
+        run = history.of_answer(ti.run_id) if self.step == "oversized" else ti.run_id
         if self.report is not None:
-            # A person's answer is an entry of its own beside that of the run which asked.
             said = () if self.answer is None else (f"{self.answer.choice} by {self.answer.by}",)
-            run = ti.run_id if self.answer is None else f"{ti.run_id} oversized"
             entry = history.of_report(self.report, at, run, said, error)
         else:
-            entry = history.of_failure(at, ti.run_id, ti.dag_id, error)
+            entry = history.of_failure(at, run, ti.dag_id, error)
         store.keep(context, self.mapped.name, entry)
 
     def _began(self, context: Any) -> float:
         """When this route's plan began, in epoch seconds."""
         return float(context["ti"].start_date.timestamp()) if self.began is None else self.began
+
+    def _failures(self, context: Any) -> int:
+        """Count this failure with those of the tries before it, of which most may have found the route held by another run."""
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        ti, store = context["ti"], context["task_state_store"]
+        key = f"failures of {ti.max_tries}"  # raised when the task is cleared
+        try:
+            count = int(store.get(key) or 0) + 1
+            store.set(key, count)
+        except AirflowRuntimeError as error:
+            self.log.warning("How often this task failed could not be stored, so each try counts: %s", error)
+            return int(ti.try_number - (ti.max_tries - (self.retries or 0)))
+        return count
 
     def _refuse_faulty(self) -> None:
         if self.fault is not None:

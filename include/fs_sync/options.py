@@ -84,6 +84,12 @@ def parse_bandwidth(value: object) -> int | None:
     return parsed or None
 
 
+def _user(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty; write the id with which the user logs in to Airflow")
+    return value
+
+
 def parse_limit(value: object) -> int | None:
     """Given a size, return bytes, or None for 0 and null: no limit. Raise ValueError with the rule otherwise."""
     return (parse_size(value) if value is not None else 0) or None
@@ -143,7 +149,7 @@ class Approve(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    users: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    users: Annotated[tuple[Annotated[str, AfterValidator(_user)], ...], Field(strict=False)] = ()
     within: Seconds = 0
     default: Literal["transfer", "leave out"] = "leave out"
 

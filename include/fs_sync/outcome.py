@@ -77,9 +77,10 @@ def _tell_histories(context: Any, dry: Sequence[bool], found: Sequence[Verdict])
     ti, known = context["ti"], {}
     for one, without in zip(found, dry, strict=True):
         entries = store.entries(context, one.name)
-        if entries is not None and one.state == "failed" and not without and not history.has_failed(entries, ti.dag_id, ti.run_id):
+        run = history.of_answer(ti.run_id) if one.task in ("approve", "oversized") else ti.run_id
+        if entries is not None and one.state == "failed" and not without and not history.has_failed(entries, ti.dag_id, run):
             error = f"{one.task} was ended by hand or killed; its log says more"
-            entry = history.of_failure(context["dag_run"].start_date.timestamp(), ti.run_id, ti.dag_id, error)
+            entry = history.of_failure(context["dag_run"].start_date.timestamp(), run, ti.dag_id, error)
             entries = store.keep(context, one.name, entry)
         if entries:
             known[one.name] = entries

@@ -225,6 +225,8 @@ def _validated(written: _Raw, kind: Kind) -> tuple[Route | None, tuple[Fault, ..
         route = Route.model_validate(written.merged)
     except ValidationError as error:
         return None, (*faults.of(error, Route), *own)
+    if route.max_file is not None and "large_file" not in route.model_fields_set:
+        route = route.model_copy(update={"large_file": min(route.large_file, route.max_file)})
     own = (*own, *_of_sizes(route, kind))
     # Of a bucket the path is a prefix.
     for end, place in (("source", route.source), ("target", route.target)):
@@ -240,6 +242,8 @@ def _of_sizes(route: Route, kind: Kind) -> tuple[Fault, ...]:
             f"{route.max_file} is less than large_file, {route.large_file}, so that no file could be large; raise it, or lower large_file"
         )
         found.append(Fault(("max_file",), text))
+    if route.approve.default == "transfer" and not route.approve.within:
+        found.append(Fault(("approve", "default"), "'transfer' counts only when the time is over; say for how long with approve.within"))
     if kind.runner == "worker" and route.oversized == "approve":
         text = '\'approve\' would keep all routes of this DAG waiting, which has one run at a time; write "transfer" or "skip"'
         found.append(Fault(("oversized",), text))

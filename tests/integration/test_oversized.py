@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.place import small_disk
+from lab.processes import until
 from lab.tree import checksums, write, write_big
-from tests.integration.driver import ENDS, Copy, Done, End, on, shown
+from tests.integration.driver import ENDS, Copy, Done, End, needs_root, on, shown
+from tests.integration.test_semantics_trouble import copying, kill
 
 MEBI = 1024 * 1024
 LIMITS: dict[str, Any] = {"large_file": "512K", "max_file": "1M"}
@@ -171,13 +174,64 @@ def test_a_quick_scan_asks_too_and_again(end: End, source: Path) -> None:
 
 
 @on("rsync")
-def test_an_answer_to_a_question_that_was_asked_anew_is_refused(end: End, source: Path) -> None:
+def test_each_question_has_its_own_list(end: End, source: Path) -> None:
+    """Two runs may ask, as where Airflow's store was lost; either answer is for the files as they were, and is carried out once."""
     write_big(source / "big", MEBI + 1)
     target, at = end.fresh()
     route = Asked(end, source, target)
     old, _ = route.run()
     new, _ = route.run()
-    late = route.answer(old)
-    assert (late.exit, "asked anew" in late.error) == (101, True)
-    assert route.answer(new).exit == 0
+    assert route.answer(old).exit == 0
     assert checksums(at) == checksums(source)
+    assert route.answer(new).exit == 0
+    again = end.step("oversized", end.route(source, target, **LIMITS), new, generation=1)
+    assert (again.exit, "carried out before" in again.error) == (101, True)
+
+
+@on("rsync", "rclone", "minio")
+def test_an_answer_is_for_its_own_files_alone(end: End, source: Path) -> None:
+    """What an earlier answer began and a later one left out is not brought by a third one for another file."""
+    for seed, name in enumerate(("first", "dir/second", "third")):
+        (source / name).parent.mkdir(exist_ok=True)
+        write_big(source / name, MEBI + 1, seed)
+    target, at = end.fresh()
+    route = Asked(end, source, target)
+    run, _ = route.run(exclude=["third"])
+    # It is in doubt from the moment in which its copy begins.
+    named = end.start("oversized", end.route(source, target, **LIMITS, bandwidth="64K"), run)
+    until(copying(end, named), "the copy of what was approved", timeout=60, every=0.02)
+    kill(end, named)
+    end.abandon()
+    again, done = route.run(exclude=["third"])
+    assert set(held(done).values()) == {"waits-for-approval"}
+    assert route.answer(again, "leave out").exit == 0
+    _, idle = route.run(exclude=["third"])
+    assert idle.records.nothing
+    last, done = route.run()
+    assert held(done) == {"first": "left-out-by-approval", "dir/second": "left-out-by-approval", "third": "waits-for-approval"}
+    approved = route.answer(last)
+    assert approved.exit == 0, f"{approved.error}\n{approved.log}"
+    assert {name for name in checksums(at) if not name.endswith(b".fs-sync") and b"/.fs-sync/" not in b"/" + name} == {b"third"}
+
+
+@needs_root
+@on("rsync", "rclone")
+def test_what_was_approved_needs_room_too(end: End, source: Path) -> None:
+    write_big(source / "big", 5 * MEBI)
+    target, at = end.fresh()
+    with small_disk(at):
+        route = Asked(end, source, target)
+        run, _ = route.run()
+        refused = route.answer(run)
+        assert (refused.exit, "has no room" in refused.error) == (107, True), refused.log
+        assert checksums(at) == {}
+
+
+@on("rsync")
+def test_what_is_oversized_is_named_before_all_else_that_is_held(end: End, source: Path) -> None:
+    for number in range(25):
+        os.mkfifo(source / f"fifo {number}")
+    write_big(source / "big", MEBI + 1)
+    _, done = Asked(end, source, end.fresh()[0]).run(oversized="skip")
+    assert done.held["big"] == "larger-than-max_file"
+    assert done.counts["held"] == 26

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from pathlib import Path
 
+from fs_sync import job
 from lab.processes import until
 from lab.tree import checksums, write, write_big
 from tests.integration.driver import BY_RSYNC, ENDS, End, on, shown
@@ -68,6 +71,24 @@ def test_both_work_at_once_and_within_the_bandwidth(end: End, source: Path) -> N
     done = end.step("finish", end.route(source, target, large_file="3M"), run)
     assert done.exit == 0, f"{done.error}\n{done.log}"
     assert checksums(at) == checksums(source)
+
+
+@on("rsync")
+def test_a_tier_that_is_told_to_stop_leaves_the_route_to_the_other(end: End, source: Path) -> None:
+    """And the last one gives it back."""
+    for number in range(2):
+        write_big(source / f"small {number}", MEBI, number)
+        write_big(source / f"large {number}", 4 * MEBI, number)
+    target, _ = end.fresh()
+    route, run = end.route(source, target, large_file="2M", bandwidth="256K"), uuid.uuid4().hex
+    assert end.step("plan", route, run).exit == 0
+    tiers = [end.start(step, route, run) for step in job.TIERS]
+    for named, code in zip(tiers, (75, 0), strict=True):
+        until(copying(end, named), f"{named.name} copies", timeout=60, every=0.02)
+        os.killpg(int((end.directory(named) / "pgid").read_text().split()[0]), signal.SIGTERM)
+        assert end.wait(named).exit == 143
+        other = end.step("plan", route, uuid.uuid4().hex)
+        assert other.exit == code, other.log
 
 
 @on(*BY_RSYNC)
