@@ -1,8 +1,8 @@
-"""The approval of oversized files: what a person is asked, what an answer says, and which question still waits."""
+"""The approval of files that a run left alone: what a person is asked, what an answer says, and which question still waits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,9 +31,9 @@ class Answer:
     def told(self) -> str:
         """The answer as a line of the report."""
         if self.choice == LEAVE_OUT:
-            return f"oversized files left out, as {self.by} said; they are not asked for again until they change"
+            return f"files left out, as {self.by} said; they are not asked for again until they change"
         limit = "" if self.bandwidth is None else f", {values.size(self.bandwidth)}/s at most" if self.bandwidth else ", without a limit"
-        return f"oversized files transferred{' compressed' if self.choice == COMPRESSED else ''}{limit}, as {self.by} said"
+        return f"files transferred{' compressed' if self.choice == COMPRESSED else ''}{limit}, as {self.by} said"
 
 
 def key(route_name: str) -> str:
@@ -63,33 +63,47 @@ def waits(approve: str | None, oversized: str | None) -> bool:
 
 def subject(route: str, files: int, size: int) -> str:
     """The question in one line."""
-    return f"{route}: transfer {files} oversized file{'' if files == 1 else 's'}, {values.size(size)}?"
+    return f"{route}: transfer {_files(files)}, {values.size(size)}?"
 
 
-def body(files: int, size: int, named: Iterable[tuple[str, str]], limit: int, rate: int) -> str:
+def reasons(named: Sequence[tuple[str, str]], limit: int, anomalies: Iterable[str]) -> tuple[str, ...]:
+    """Given the largest files (bytes, name), max_file (0: none) and the texts of the anomalies to ask about, return why it is asked."""
+    large = limit and any(said.isascii() and said.isdigit() and int(said) > limit for said, _ in named)
+    return (*((f"larger than `max_file` ({values.size(limit)})",) if large else ()), *anomalies)
+
+
+def body(files: int, size: int, named: Sequence[tuple[str, str]], why: Iterable[str], rate: int) -> str:
     """
-    Given how many files there are and their bytes, the largest of them (bytes, name), max_file and a rate in bytes a second (0: not
+    Given how many files there are and their bytes, the largest of them (bytes, name), why it is asked, and a rate in bytes a second (0: not
     known), return the question's text in Markdown. Names are shown as code, so that none of them is taken for markup or a link.
     """
-    rows = [(values.size(int(said)) if said.isascii() and said.isdigit() else said, name) for said, name in named]
-    lines = [f"These files are larger than `max_file` ({values.size(limit)}), so the run left them alone. Nothing else waits for them.", ""]
-    lines += ["| size | name |", "| ---: | --- |"]
+    rows = [(_size(said), name) for said, name in named]
+    lines = ["The run left these files alone. Nothing else waits for them.", ""]
+    lines += [f"* {reason if reason.startswith('larger than') else code(reason)}" for reason in why]
+    lines += ["", "| size | name |", "| ---: | --- |"]
     lines += [f"| {text} | {code(name)} |" for text, name in rows]
     if files > len(rows):
         lines.append(f"| | … and {files - len(rows)} more |")
     took = f"about {values.duration(size / rate)} at {values.size(rate)}/s, as before" if rate else "no rate of this route is known yet"
-    lines += ["", f"**{files} files, {values.size(size)}: {took}.**", ""]
+    lines += ["", f"**{_files(files)}, {values.size(size)}: {took}.**", ""]
     lines += [f"*{TRANSFER}*: as the route is set. *{COMPRESSED}*: for a slow link. *{LEAVE_OUT}*: until a file changes.", ""]
     lines += ['`bandwidth` is the most bytes a second of this transfer, as "10M"; "0" lifts the limit; empty means as the route says.', ""]
     lines += ["A file that changes before it is transferred is left alone, and asked for again."]
     return "\n".join(lines)
 
 
-def told(files: int, size: int, named: Iterable[tuple[str, str]], limit: int) -> str:
-    """Given the same, return the text of the alert: what waits, and its largest files."""
-    what = "1 file, larger" if files == 1 else f"{files} files, all larger"
-    begin = f"{what} than `max_file` ({values.size(limit)}), {values.size(size)} in all; nothing else waits for the answer"
-    return "\n".join((begin, *(f"{values.size(int(said)) if said.isascii() and said.isdigit() else said}  {name}" for said, name in named)))
+def told(files: int, size: int, named: Sequence[tuple[str, str]], why: Iterable[str]) -> str:
+    """Given the same, return the text of the alert: what waits and why, and its largest files."""
+    begin = f"{_files(files)}, {values.size(size)} in all; nothing else waits for the answer"
+    return "\n".join((begin, *why, *(f"{_size(said)}  {name}" for said, name in named)))
+
+
+def _files(number: int) -> str:
+    return f"{number} file" + ("" if number == 1 else "s")
+
+
+def _size(said: str) -> str:
+    return values.size(int(said)) if said.isascii() and said.isdigit() else said
 
 
 def mend(within: int, defaults: Iterable[str] | None) -> str:

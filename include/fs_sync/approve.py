@@ -1,4 +1,4 @@
-"""ApproveOperator: asks a person about oversized files, and waits without a worker, a triggerer or the route's lock."""
+"""ApproveOperator: asks a person about files, and waits without a worker, a triggerer or the route's lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fs_sync import alerting, approval
 
 
 class ApproveOperator(HITLOperator):
-    """Asks about what the mapped route's plan found to be oversized; skipped where it found nothing, or the route failed."""
+    """Asks about what the mapped route's plan found to be oversized or unusual; skipped where it found nothing, or the route failed."""
 
     # What is asked is made when the task runs: Airflow would render what a file's name holds, `{{` and all.
     template_fields = ()
@@ -25,7 +25,7 @@ class ApproveOperator(HITLOperator):
         text = 'Most bytes a second, as "10M"; empty means as the route says'
         bandwidth = Param(None, type=["null", "string"], title="Bandwidth", description=text, source="task")
         kwargs["params"] = {"bandwidth": bandwidth}
-        super().__init__(subject="oversized files", options=list(approval.CHOICES), **kwargs)
+        super().__init__(subject="files that wait for approval", options=list(approval.CHOICES), **kwargs)
         self.mapped = mapped
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
@@ -46,17 +46,20 @@ class ApproveOperator(HITLOperator):
         if states.get(f"{group}.finish_{index}") not in ("success", "skipped") or not isinstance(plan, Mapping) or not plan["oversized"]:
             raise AirflowSkipException("nothing waits for approval, or the route failed before: then it is asked when it is mended")
         route, waiting = self.mapped.route, plan["oversized"]
-        files, size = int(waiting["files"]), int(waiting["bytes"])
+        files, size, named = int(waiting["files"]), int(waiting["bytes"]), [(one[0], one[1]) for one in waiting["named"]]
+        why = approval.reasons(named, route.max_file or 0, waiting.get("why", ()))
         self.subject = approval.subject(self.mapped.name, files, size)
-        self.body = approval.body(files, size, [(one[0], one[1]) for one in waiting["named"]], route.max_file or 0, int(waiting["rate"]))
+        self.body = approval.body(files, size, named, why, int(waiting["rate"]))
         self.assigned_users = [{"id": user, "name": user} for user in route.approve.users]
         if route.approve.within:
             self.response_timeout = timedelta(seconds=route.approve.within)
             self.defaults = [approval.TRANSFER if route.approve.default == "transfer" else approval.LEAVE_OUT]
         self.log.info("%s", self.subject)
-        for one in waiting["named"]:
+        for reason in why:
+            self.log.info("%s", reason)
+        for one in named:
             self.log.info("  %s  %s", *one)
-        text = approval.told(files, size, [(one[0], one[1]) for one in waiting["named"]], route.max_file or 0)
+        text = approval.told(files, size, named, why)
         alerting.waits(context, route=self.mapped.name, text=text, mend=approval.mend(route.approve.within or 0, self.defaults))
         return super().execute(context)
 

@@ -27,6 +27,7 @@ FREE = (
     "target_auth",
     "large_file",
     "approve",
+    "anomalies",
     *TIERS,
 )
 

@@ -107,6 +107,12 @@ class Orphaned(Transient):
     code = 113
 
 
+class Unusual(Permanent):
+    """The run is out of the ordinary, and the route's policy for that is to fail."""
+
+    code = 114
+
+
 class ToolFailed(Transient):
     """A tool failed in a way that has no class of its own."""
 
@@ -190,6 +196,10 @@ WORDS: dict[type[FsSyncError], tuple[str, str]] = {
     Orphaned: (
         "nobody watched the job for `orphan_after`, so it stopped itself",
         "check that the Airflow triggerer runs; the retry goes on where it can",
+    ),
+    Unusual: (
+        "an anomaly whose policy is `fail`",
+        "look at the source; if all is well there, set that anomaly of the route's `anomalies` to `warn`, then clear the task",
     ),
     ToolFailed: (
         "the tool failed for a reason that has no class of its own",

@@ -24,8 +24,13 @@ LIMIT = 60_000
 # fails for an hour, would else forget what its copies are like.
 LATEST = 20
 WORDS, WORD, ERROR, TEXT = 8, 40, 160, 250  # anomalies of an entry; characters of one, of an error, of an id
+# What is usual: of how many runs at least, how far away is far, and what is too little to speak of (bytes, files).
+FEWEST, FAR = 5, 10
+LEAST = {"bytes": 10_000_000, "files": 50, "largest": 10_000_000, "changed": 20, "emptied": 10}
+SLOW, GRACE = 3.0, 60.0  # seconds
 LAST_SECOND = 253_402_300_799  # of the year 9999
 LONGEST = 10.0**9  # seconds
+ANSWERED = " oversized"
 BAR = 8  # characters
 HEAD = ("when (UTC)", "route", "state", "files", "size", "", "time", "rate", "anomalies, error")
 RIGHT = (3, 4, 6, 7)  # the columns of figures
@@ -37,8 +42,9 @@ class Entry:
     What became of one run of a route.
 
     `at` is when its plan began (epoch seconds); `files` and `bytes` were moved in `seconds`, at `rate` (bytes a second of the copy).
-    `scanned` is how many files the source had, `largest` the bytes of the largest file that was to be copied; 0 is unknown, as
-    `scanned` of a quick scan is. `error` is the class of the error and the begin of its message.
+    `scanned` is how many files the source had (0 is unknown, as after a quick scan), `largest` the bytes of the largest file that was to
+    be copied, `changed` and `emptied` how many of them had changed, and were empty by then. `definition` is a digest of what the route
+    was. `error` is the class of the error and the begin of its message.
     """
 
     at: int
@@ -52,6 +58,9 @@ class Entry:
     scanned: int = 0
     scan: str = "full"
     largest: int = 0
+    changed: int = 0
+    emptied: int = 0
+    definition: str = ""
     anomalies: tuple[str, ...] = ()
     error: str = ""
 
@@ -63,10 +72,10 @@ def key(route_name: str) -> str:
 
 def of_answer(run_id: str) -> str:
     """Given a run's id, return the one under which the history keeps what a person's answer in it led to."""
-    return f"{run_id} oversized"
+    return run_id + ANSWERED
 
 
-def of_report(done: Report, at: float, run: str, anomalies: Iterable[str] = (), error: str = "") -> Entry:
+def of_report(done: Report, at: float, run: str, said: Iterable[str] = (), error: str = "", definition: str = "") -> Entry:
     """Given a run's report, when its plan began (epoch seconds) and its id, return its entry; with an error it is a failed one."""
     return Entry(
         at=_within(at),
@@ -77,10 +86,13 @@ def of_report(done: Report, at: float, run: str, anomalies: Iterable[str] = (), 
         bytes=done.bytes.get("files", 0),
         seconds=done.seconds.get("total", 0.0),
         rate=done.rate,
-        scanned=0 if done.scan == "quick" else done.counts.get("scanned", 0),
+        scanned=0 if done.scan == "quick" else done.counts.get("source", 0),
         scan=done.scan,
         largest=done.bytes.get("largest", 0),
-        anomalies=_words(anomalies),
+        changed=done.counts.get("changed", 0),
+        emptied=done.counts.get("emptied", 0),
+        definition=_text(definition, WORD),
+        anomalies=_words([*said, *dict.fromkeys(name for name, _, _ in done.anomalies)]),
         error=_text(error, ERROR),
     )
 
@@ -144,6 +156,50 @@ def typical(given: Iterable[float]) -> tuple[float, float]:
         return 0.0, 0.0
     middle = median(numbers)
     return float(middle), float(median(abs(number - middle) for number in numbers))
+
+
+def usual(entries: Iterable[Entry], definition: str) -> dict[str, int]:
+    """
+    Given a route's history and its definition now, return what the limits of the usual are; one that isn't known is left out.
+
+    More than `bytes` or `files` to copy, more that are `changed` or `emptied` (each of them of files), or a file of more bytes than
+    `largest`, is far outside: ten times the median of the green runs, and ten times their spread away from it. `source` is how many files
+    there usually are, and fewer than `fewest` are too few. Runs of what the route was before it was changed say nothing, and neither
+    do fewer than FEWEST.
+    """
+    green = [one for one in entries if one.state != FAILED and one.definition == definition and not one.run.endswith(ANSWERED)]
+    copied = [one for one in green if one.files]
+    found = {}
+    for name, least in LEAST.items():
+        numbers = [getattr(one, name) for one in copied]
+        if len(numbers) >= FEWEST:
+            middle, spread = typical(numbers)
+            found[name] = min(round(max(least, FAR * middle, middle + FAR * spread)), LARGEST)
+    known = [one.scanned for one in green if one.scan == "full"]
+    if len(known) >= FEWEST:
+        middle, spread = typical(known)
+        found["source"] = round(middle)
+        found["fewest"] = max(0, math.ceil(min(middle / 2, middle - FAR * spread)))
+    return found
+
+
+def rate(entries: Iterable[Entry]) -> int:
+    """Given a route's history, return the usual rate of its runs that copied something, in bytes a second; 0 where none is known."""
+    return round(typical(one.rate for one in entries if one.state == OK and one.rate and one.bytes)[0])
+
+
+def patience(entries: Iterable[Entry], definition: str, files: int, size: int, bandwidth: int | None) -> float | None:
+    """
+    Given a route's history, its definition, the files and bytes to copy and the limit on its bandwidth, return how many seconds a step may
+    take before it counts as slow: SLOW times what the last green runs lead to expect, and a grace. None where too few are known.
+    """
+    copied = [one for one in entries if one.state == OK and one.definition == definition and one.rate and one.bytes and one.seconds]
+    if len(copied) < FEWEST:
+        return None
+    speed = min(typical(one.rate for one in copied)[0], bandwidth or LARGEST)
+    pace = typical(one.files / one.seconds for one in copied)[0]
+    expected = typical(one.seconds for one in copied)[0] + size / max(1.0, speed) + files / max(0.001, pace)
+    return GRACE + SLOW * expected
 
 
 def table(entries_by_route: Mapping[str, Sequence[Entry]], last: int = 10) -> list[str]:
@@ -233,7 +289,8 @@ READERS: dict[str, Any] = {
     "run": _string(TEXT),
     "dag": _string(TEXT),
     "state": _one_of(STATES),
-    **dict.fromkeys(("files", "bytes", "rate", "scanned", "largest"), _whole(LARGEST)),
+    **dict.fromkeys(("files", "bytes", "rate", "scanned", "largest", "changed", "emptied"), _whole(LARGEST)),
+    "definition": _string(WORD),
     "seconds": _seconds,
     "scan": _one_of(SCANS),
     "anomalies": _list,

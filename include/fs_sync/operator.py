@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, A
 from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]
 
 from fs_sync import alerting
-from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped
+from fs_sync.errors import Busy, ConfigError, FsSyncError, Permanent, Stopped, Unusual
 from fs_sync.job import TIERS
 from fs_sync.lines import Lines
 from fs_sync.outcome import HANDED, end_handed
@@ -25,6 +25,7 @@ from fs_sync.outcome import HANDED, end_handed
 if TYPE_CHECKING:
     from fs_sync.approval import Answer
     from fs_sync.credentials import PlainConnection
+    from fs_sync.job import Answer as JobAnswer
     from fs_sync.records import Records
     from fs_sync.report import Report
     from fs_sync.route import Kind, Mapped
@@ -37,6 +38,7 @@ WORKER_DIR = "FS_SYNC_WORKER_DIR"
 ORPHANED = 30  # seconds
 TRIES = 3
 SECRET_EXTRAS = ("private_key", "private_key_passphrase", "passphrase", "aws_secret_access_key", "aws_session_token")
+ANOMALY_MEND = "look at the source and at the run's report; docs/anomalies.md says what each is, and how a route says what to do about it"
 LAUNCHED = {
     "started": "The job was started",
     "attached running": "Attached: the job runs already",
@@ -66,6 +68,8 @@ class JobOperator(SSHOperator):
         self.answer: Answer | None = None
         self.began: float | None = None
         self.report: Report | None = None
+        self.late_at = 0.0  # epoch seconds from which on the job is slow; 0 is never
+        self.slow = ""
         self.recorded = False
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
@@ -87,9 +91,11 @@ class JobOperator(SSHOperator):
         from fs_sync import credentials, watching
 
         with self._recorded(context), self._noted(context), watching.Watcher(self.host, self._say) as self.watcher:
-            handed = {**credentials.environment(self.target, self.source), **self._cursor(context), **self._asked(context)}
+            known = {**self._cursor(context), **self._asked(context), **self._usual(context)}
+            handed = {**credentials.environment(self.target, self.source), **known}
             launched = self.watcher.launch(self.job, self.command or "", handed)
             self.log.info("%s: %s on %s", LAUNCHED[launched], self.job.path, self.host.host or "this worker")
+            self.late_at = self._late_at(context, earlier)
             return self._follow(context, earlier, Lines(), 0)
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> Any:
@@ -101,6 +107,9 @@ class JobOperator(SSHOperator):
         if event.get("error"):
             self.log.warning("The triggerer can't watch the job, so the worker does: %s", event["error"])
             self.defer_after = math.inf
+        elif event["state"] == "running":  # it is late, no more
+            self.defer_after = 0.0
+        self.late_at, self.slow = float(event.get("late_at", 0.0)), str(event.get("slow", ""))
         with self._recorded(context), self._noted(context), watching.Watcher(self.host, self._say) as self.watcher:
             return self._follow(context, earlier, Lines(int(event["offset"])), int(event["bytes"]))
 
@@ -193,12 +202,43 @@ class JobOperator(SSHOperator):
             raise ConfigError("`approve` of this route has no answer, so nothing oversized is copied; clear `approve` to be asked again")
         return approval.Answer(found["choice"], found["bandwidth"], found["by"])
 
-    def _rate(self, context: Any) -> int:
-        """The usual rate of the route's runs that copied something, in bytes a second; 0 where none is known."""
+    def _usual(self, context: Any) -> dict[str, str]:
+        """What plan gets of the limits that the route's history gives."""
         from fs_sync import history, store
 
-        known = [one.rate for one in store.entries(context, self.mapped.name) or () if one.state == "ok" and one.rate and one.bytes]
-        return round(history.typical(known)[0]) if known else 0
+        if self.step != "plan":
+            return {}
+        found = history.usual(store.entries(context, self.mapped.name) or (), self._definition())
+        return {"FS_SYNC_USUAL": " ".join(f"{name}={limit}" for name, limit in found.items())} if found else {}
+
+    def _late_at(self, context: Any, earlier: tuple[Mapping[str, Any], ...]) -> float:
+        """When this step begins to take far longer than the route's history lets expect, in epoch seconds; 0 where that is not known."""
+        from fs_sync import history, store
+
+        if self.step not in (*TIERS, "finish") or self.route.anomalies.slow == "ignore":
+            return 0.0
+        files, size, known = int(earlier[0]["files"]), int(earlier[0]["bytes"]), store.entries(context, self.mapped.name) or ()
+        patience = history.patience(known, self._definition(), files, size, self.route.bandwidth)
+        return 0.0 if patience is None else time.time() + patience
+
+    def _tell_slow(self, context: Any) -> None:
+        """Say that the copy takes too long, while it does. Raise Unusual, the job ended, where the policy is to fail."""
+        self.late_at, policy = 0.0, self.route.anomalies.slow
+        self.slow = f"`{self.step}` takes far longer than what the route's last runs let expect"
+        self.log.warning("anomaly slow (%s): %s", policy, self.slow)
+        if policy == "fail":
+            self._end()
+            raise Unusual(
+                f"slow: {self.slow}, so it was ended: look at the link and at both hosts; if all is well, set anomalies.slow to warn"
+            )
+        self._tell_anomalies(context, [("slow", policy, self.slow)])
+
+    def _tell_anomalies(self, context: Any, found: Iterable[tuple[str, str, str]]) -> None:
+        """Alert, but for what a person is asked about, and what fails: that has an alert of its own."""
+        told = [one for one in found if one[1] in ("warn", "hold")]
+        if told and not self.mapped.run.dry_run:
+            names, text = ", ".join(name for name, _, _ in told), "\n".join(f"{name} ({policy}): {text}" for name, policy, text in told)
+            alerting.once("anomaly", context, route=self.mapped.name, phase=self.step, error=names, text=text, mend=ANOMALY_MEND)
 
     def _asked(self, context: Any) -> dict[str, str]:
         """What plan gets of a question that an earlier run asked and that still waits: it asks no other one."""
@@ -346,7 +386,7 @@ class JobOperator(SSHOperator):
         run = history.of_answer(ti.run_id) if self.step == "oversized" else ti.run_id
         if self.report is not None:
             said = () if self.answer is None else (f"{self.answer.choice} by {self.answer.by}",)
-            entry = history.of_report(self.report, at, run, said, error)
+            entry = history.of_report(self.report, at, run, said, error, self._definition())
         else:
             entry = history.of_failure(at, run, ti.dag_id, error)
         store.keep(context, self.mapped.name, entry)
@@ -381,12 +421,22 @@ class JobOperator(SSHOperator):
         assert self.watcher is not None  # noqa: S101
         deferrable = hooks.deferrable(self.host)
         until = time.monotonic() + self.defer_after if deferrable else None
-        answer = self.watcher.watch(self.job, lines, until)
+        answer = self._watch(lines, until)
+        if answer is None and self._is_late():
+            self._tell_slow(context)
+            answer = self._watch(lines, until)
         worker_bytes += self.watcher.bytes
         if answer is None and self.unwanted:
             raise Stopped("the task was ended or cleared, and its job on the host with it")
         if answer is None:
-            trigger = JobTrigger(conn_id=self.host.conn_id, job=self.job.to_dict(), offset=lines.offset, worker_bytes=worker_bytes)
+            trigger = JobTrigger(
+                conn_id=self.host.conn_id,
+                job=self.job.to_dict(),
+                offset=lines.offset,
+                worker_bytes=worker_bytes,
+                late_at=self.late_at,
+                slow=self.slow,
+            )
             if not deferrable:
                 raise Stopped("the task was told to stop; its job on the host goes on, and the next try attaches to it")
             context["ti"].xcom_push(key=HANDED, value={"conn_id": self.host.conn_id, "job": self.job.to_dict()})
@@ -403,9 +453,23 @@ class JobOperator(SSHOperator):
         self._log_table(self.report)
         raise error
 
-    def _done(self, context: Any, earlier: tuple[Mapping[str, Any], ...], said: Records, worker_bytes: int) -> Any:
-        from fs_sync import steps
+    def _watch(self, lines: Lines, until: float | None) -> JobAnswer | None:
+        """Watch until then, or until the job is late."""
+        assert self.watcher is not None  # noqa: S101
+        late = time.monotonic() + self.late_at - time.time() if self.late_at else math.inf
+        until = min(late, math.inf if until is None else until)
+        return self.watcher.watch(self.job, lines, None if until == math.inf else until)
 
+    def _is_late(self) -> bool:
+        assert self.watcher is not None  # noqa: S101
+        return 0 < self.late_at <= time.time() and not self.unwanted and not self.watcher.stopping.is_set()
+
+    def _done(self, context: Any, earlier: tuple[Mapping[str, Any], ...], said: Records, worker_bytes: int) -> Any:
+        from fs_sync import history, steps, store
+
+        if self.slow:
+            said = replace(said, anomalies=(*said.anomalies, ("slow", self.route.anomalies.slow, self.slow)))
+        self._tell_anomalies(context, [one for one in said.anomalies if one[0] != "slow"])
         if self.step in TIERS:
             return steps.transferred(said, worker_bytes)
         if self.step in ("finish", "oversized"):
@@ -415,7 +479,7 @@ class JobOperator(SSHOperator):
         if plan["over"]:
             plan["report"] = self._publish(context, said, worker_bytes, earlier)
         if plan["oversized"]:
-            plan["oversized"]["rate"] = self._rate(context)
+            plan["oversized"]["rate"] = history.rate(store.entries(context, self.mapped.name) or ())
             self._keep_question(context)
         skipped = [*TIERS, "finish"] if plan["over"] else [tier for tier in TIERS if tier not in plan["tiers"]]
         skipped += [] if plan["oversized"] else ["approve", "oversized"]

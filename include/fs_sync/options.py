@@ -10,6 +10,10 @@ from fs_sync.values import parse_duration, parse_size
 
 Verify = Literal["checksum", "all", "size", "none"]
 Scan = Literal["full", "quick"]
+# What a run does about an anomaly: nothing, a word in its report and an alert, leave out just the files in question, leave them out and
+# ask a person, or end before anything moves. Where there are no files to leave out there is less of a choice.
+Policy = Literal["ignore", "warn", "hold", "approve", "fail"]
+Told = Literal["ignore", "warn", "fail"]
 Keep = Literal["times", "modes", "links", "owners", "hardlinks", "acls", "xattrs"]
 VERIFY: tuple[str, ...] = get_args(Verify)
 SCAN: tuple[str, ...] = get_args(Scan)
@@ -145,13 +149,38 @@ class Large(Tier):
 
 
 class Approve(BaseModel):
-    """Who may approve oversized files, and what counts where nobody answers."""
+    """Who may approve files that a run left alone, and what counts where nobody answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     users: Annotated[tuple[Annotated[str, AfterValidator(_user)], ...], Field(strict=False)] = ()
     within: Seconds = 0
     default: Literal["transfer", "leave out"] = "leave out"
+
+
+class Anomalies(BaseModel):
+    """What counts as unusual, and the policy for each; what is usual is the median and the spread of the route's last green runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    huge_file: Policy = Field(default="warn", description="a file of more than 10 times `large_file`")
+    file_size: Policy = Field(default="warn", description="a file far larger than any run's largest usually is")
+    run_bytes: Policy = Field(default="warn", description="far more bytes to copy than usual")
+    run_files: Policy = Field(default="warn", description="far more files to copy than usual")
+    future_mtime: Policy = Field(default="warn", description="files whose time of change is more than 5 minutes in the future")
+    old_mtime: Policy = Field(default="ignore", description="files that were last changed more than a year ago")
+    source_emptied: Told = Field(default="fail", description="a source without any file, which usually has some")
+    source_shrank: Policy = Field(default="warn", description="a source with far fewer files than usual, less than half")
+    emptied_files: Policy = Field(default="approve", description="10 files or more that became empty, and far more than usual")
+    changed_files: Policy = Field(
+        default="approve", description="20 files or more that changed at once, half of the source, and far more than usual"
+    )
+    new_extension: Policy = Field(
+        default="approve", description="20 new files or more, half of them of one extension that the route never had, in place of others"
+    )
+    slow: Told = Field(default="warn", description="a copy that takes far longer than usual for its size; told while it runs")
+    mismatch: Told = Field(default="warn", description="files with the source's size and time but not its content; copied again")
+    leftovers: Told = Field(default="warn", description="what interrupted runs left on the target; removed when older than a day")
 
 
 class Route(BaseModel):
@@ -223,6 +252,11 @@ class Route(BaseModel):
         default=Approve(),
         description="Ids of the users who may answer (none: all), for how long they are asked (0: for ever), and what counts then",
         examples=[{"users": ["alice"], "within": "2d", "default": "transfer"}],
+    )
+    anomalies: Anomalies = Field(
+        default=Anomalies(),
+        description="What is done about each kind of anomaly: `ignore`, `warn`, `hold`, `approve` or `fail` (docs/anomalies.md)",
+        examples=[{"future_mtime": "hold", "run_bytes": "approve"}],
     )
     small: Tier = Field(
         default=Tier(),

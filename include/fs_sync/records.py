@@ -13,7 +13,8 @@ NAMES = 20
 LINES = 100
 TEXT = 500
 COUNTS = ("scanned", "new", "changed", "unchanged", "held", "failed", "moved")
-BYTES = ("files", "wire", "todo")
+FURTHER = ("source", "emptied")  # for the history: all files of the source, and those that changed and are empty now
+BYTES = ("files", "wire", "todo", "largest")
 KINDS = ("shell", "rsync", "sftp", "s3", "local")
 ENDS = ("source", "target")
 CHECKS = ("ok", "fail", "warn")
@@ -21,15 +22,18 @@ SCANS = ("full", "quick")
 TIERS = ("small", "large", "oversized")
 LARGEST = 2**63 - 1
 
+POLICIES = ("warn", "hold", "approve", "fail")
+
 Pairs = tuple[tuple[str, str], ...]
+Triples = tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
 class Records:
     """What one job said of itself."""
 
-    checks: tuple[tuple[str, str, str], ...] = ()
-    versions: tuple[tuple[str, str, str], ...] = ()
+    checks: Triples = ()
+    versions: Triples = ()
     kind: str = ""
     hosts: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -47,6 +51,7 @@ class Records:
     cursor: tuple[int, str] | None = None
     oversized: Pairs = ()  # bytes and name of each, the largest first
     tiers: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # files and bytes of each
+    anomalies: Triples = ()  # name, policy and text of each
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON, to go by XCom."""
@@ -118,6 +123,7 @@ def merge(*given: Records | None) -> Records:
         cursor=last.cursor,
         oversized=steps[0].oversized,
         tiers=steps[0].tiers,
+        anomalies=tuple(dict.fromkeys(one for step in steps for one in step.anomalies))[:LINES],
     )
 
 
@@ -213,6 +219,12 @@ def _tier(found: dict[str, Any], rest: bytes) -> None:
             found["tiers"][printable(words[0])] = (files, size)
 
 
+def _anomaly(found: dict[str, Any], rest: bytes) -> None:
+    words = rest.split(b" ", 2)
+    if len(words) == 3 and re.fullmatch(rb"[a-z_]{1,40}", words[0]) and printable(words[1]) in POLICIES:
+        _append(found, "anomalies", (printable(words[0]), printable(words[1]), printable(words[2])))
+
+
 def _scan(found: dict[str, Any], rest: bytes) -> None:
     if printable(rest) in SCANS:
         found["scan"] = printable(rest)
@@ -264,7 +276,7 @@ READERS: dict[bytes, Callable[[dict[str, Any], bytes], None]] = {
     b"version": _version,
     b"kind": _kind,
     b"host": _keyed("hosts", ENDS, printable),
-    b"count": _keyed("counts", COUNTS, _whole),
+    b"count": _keyed("counts", (*COUNTS, *FURTHER), _whole),
     b"bytes": _keyed("bytes", BYTES, _whole),
     b"phase": _phase,
     b"held": _pair("held"),
@@ -279,4 +291,5 @@ READERS: dict[bytes, Callable[[dict[str, Any], bytes], None]] = {
     b"cursor": _cursor,
     b"tier": _tier,
     b"oversized": _pair("oversized"),
+    b"anomaly": _anomaly,
 }

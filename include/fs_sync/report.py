@@ -37,6 +37,7 @@ class Report:
     checks: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
     scan: str = "full"
+    anomalies: tuple[tuple[str, str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -71,13 +72,14 @@ def report(
         target=printable(target),
         state=_state(records),
         kind=records.kind,
-        counts={name: records.counts.get(name, 0) for name in COUNTS},
+        counts={**dict.fromkeys(COUNTS, 0), **records.counts},
         held=records.held[:NAMES],
         failed=records.failed[:NAMES],
         bytes={
             "files": moved,
             "wire": records.bytes.get("wire", 0),
             "todo": records.bytes.get("todo", 0),
+            "largest": records.bytes.get("largest", 0),
             "worker": max(0, int(worker_bytes)),
         },
         seconds={**phases, "total": took},
@@ -88,6 +90,7 @@ def report(
         checks=records.checks,
         notes=records.notes,
         scan=records.scan or "full",
+        anomalies=records.anomalies,
     )
 
 
@@ -111,7 +114,7 @@ def table(done: Report) -> str:
         ("route", f"{done.route}: {done.source} -> {done.target}"),
         ("backend", done.backend + (f", target kind {done.kind}" if done.kind else "")),
         ("state", done.state + (", by a quick scan" if done.scan == "quick" else "")),
-        ("files", ", ".join(f"{number} {name}" for name, number in done.counts.items())),
+        ("files", ", ".join(f"{number} {name}" for name, number in done.counts.items() if name in COUNTS)),
         ("bytes", _bytes(done)),
         ("time", _times(done)),
     ]
@@ -123,6 +126,7 @@ def table(done: Report) -> str:
     rows += [("host", f"{where} {name}") for where, name in done.hosts.items()]
     rows += [("held", f"{reason}: {name}") for reason, name in done.held] + _more("held", done.counts, done.held)
     rows += [("failed", f"{reason}: {name}") for reason, name in done.failed] + _more("failed", done.counts, done.failed)
+    rows += [("anomaly", f"{name} ({policy}): {text}") for name, policy, text in done.anomalies]
     rows += [("note", note) for note in done.notes]
     return "\n".join([*_aligned(rows), *_checks(done.checks)])
 

@@ -64,7 +64,9 @@ def render(
         "bandwidth": route.bandwidth,
         "large_file": route.large_file,
         "max_file": route.max_file if route.oversized != "transfer" else None,
+        "size_limit": route.max_file,
         "oversized": route.oversized,
+        "policies": _policies(route, kind),
         "answer": answer,
         "streams": STREAMS[kind.backend].get(step, 1),
         "overwrite_flags": OVERWRITE[route.overwrite],
@@ -80,6 +82,12 @@ def render(
         **(_of_source(route, source, target) if source else {}),
     }
     return templates.render(f"{TEMPLATES.get(step, step)}.sh.j2", **values)
+
+
+def _policies(route: Route, kind: Kind) -> dict[str, str]:
+    """What the plan does about each anomaly. The worker has one run at a time, which must not wait for a person."""
+    said = route.anomalies.model_dump()
+    return {name: "hold" if policy == "approve" and kind.runner == "worker" else policy for name, policy in said.items()}
 
 
 def _of_backend(route: Route, kind: Kind) -> dict[str, Any]:

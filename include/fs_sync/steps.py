@@ -43,7 +43,8 @@ def planned(said: Records, worker_bytes: int, began: float, *, ahead: bool = Tru
 def _asked(said: Records) -> dict[str, Any] | None:
     """What a person is to be asked about."""
     files, size = said.tiers.get("oversized", (0, 0))
-    return {"files": files, "bytes": size, "named": [list(one) for one in said.oversized], "rate": 0} if files else None
+    why = [text for _, policy, text in said.anomalies if policy == "approve"]
+    return {"files": files, "bytes": size, "named": [list(one) for one in said.oversized], "why": why, "rate": 0} if files else None
 
 
 def _much(files: int, size: int) -> bool:

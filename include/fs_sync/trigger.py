@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,20 +31,27 @@ class JobTrigger(BaseTrigger):
     noted anyway: with its lease, on the host. A triggerer that takes over goes on from there, and repeats one piece at most.
     """
 
-    def __init__(self, conn_id: str, job: dict[str, Any], offset: int = 0, worker_bytes: int = 0) -> None:
+    def __init__(
+        self, conn_id: str, job: dict[str, Any], offset: int = 0, worker_bytes: int = 0, late_at: float = 0.0, slow: str = ""
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
         self.job = job
         self.offset = offset
         self.worker_bytes = worker_bytes
+        self.late_at = late_at
+        self.slow = slow
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class and its arguments; the connection's id stands for all that is secret."""
-        kwargs = {"conn_id": self.conn_id, "job": self.job, "offset": self.offset, "worker_bytes": self.worker_bytes}
-        return "fs_sync.trigger.JobTrigger", kwargs
+        names = ("conn_id", "job", "offset", "worker_bytes", "late_at", "slow")
+        return "fs_sync.trigger.JobTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch; the event holds the state, how far the log was read, and the bytes that went over the control channel."""
+        """
+        Watch until the job ends, or is late (epoch seconds); the event holds the state, how far the log was read, and the bytes that went
+        over the control channel.
+        """
         lines = Lines(self.offset)
         try:
             async with shared(self.conn_id) as watch:
@@ -51,7 +59,7 @@ class JobTrigger(BaseTrigger):
             event: dict[str, Any] = {"state": answer.state, "exit": answer.exit}
         except FsSyncError as error:
             event = {"state": "unwatched", "error": f"{type(error).__name__}: {error}"[:1000]}
-        event |= {"offset": lines.offset, "bytes": self.worker_bytes}
+        event |= {"offset": lines.offset, "bytes": self.worker_bytes, "late_at": self.late_at, "slow": self.slow}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -63,7 +71,7 @@ class JobTrigger(BaseTrigger):
             self.log.warning("The job could not be ended; it stops itself when nobody watches it any more: %s", error)
 
     async def _watch(self, watch: HostWatch, lines: Lines) -> Answer:
-        """Log until the job's last answer, and return that. Raise what keeps it from being watched."""
+        """Log until the job's last answer, or the first one when it is late, and return that. Raise what keeps it from being watched."""
         job = Job.from_dict(self.job)
         clock = asyncio.get_running_loop().time
         lost: float | None = None
@@ -83,7 +91,7 @@ class JobTrigger(BaseTrigger):
             self.worker_bytes += len(answer.log) + len(answer.results) + OVERHEAD
             for line in lines.feed(answer.offset, answer.log, last=answer.ended):
                 self.log.info("%s", line)
-            if answer.ended:
+            if answer.ended or 0 < self.late_at <= time.time():
                 return answer
             if lines.offset == answer.offset:  # nothing new, or no whole line yet
                 await asyncio.sleep(POLL)

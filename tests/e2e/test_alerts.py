@@ -216,7 +216,8 @@ def test_a_question_is_told_once_and_a_run_that_waits_tells_nothing_late(lab: La
     (said,) = (said for _, _, said in told.hook.got if said["kind"] == "approval")
     assert (said["route"], said["phase"], said["run_id"]) == ("told-waits", "approve", run.id)
     assert said["text"].splitlines() == [
-        "1 file, larger than `max_file` (1 MB), 1 MB in all; nothing else waits for the answer",
+        "1 file, 1 MB in all; nothing else waits for the answer",
+        "larger than `max_file` (1 MB)",
         "1 MB  big 0",
     ]
     assert "under Required Actions" in said["mend"]

@@ -61,7 +61,7 @@ def test_one_route_waits_and_nine_go_on(lab: Lab) -> None:
     waits(first)
     until(lambda: all(lab.same(name) for name in names), "nine copies", timeout=120)
     asked = question(first)
-    assert asked["subject"] == "waits: transfer 1 oversized file, 1 MB?"
+    assert asked["subject"] == "waits: transfer 1 file, 1 MB?"
     assert "`big 0`" in asked["body"]
     assert asked["options"] == ["Transfer", "Transfer compressed", "Leave out"]
     # Hours later: all go on, that route too, and nobody is asked again.
@@ -84,7 +84,7 @@ def test_one_route_waits_and_nine_go_on(lab: Lab) -> None:
     first.good()
     assert lab.same("waits")
     report = lab.rest.xcom(first.dag_id, first.id, "route.oversized", 0)
-    assert report["notes"][0] == "oversized files transferred, 52.4 MB/s at most, as admin said"
+    assert report["notes"][0] == "files transferred, 52.4 MB/s at most, as admin said"
     assert report["digests"]["equal"] is True
     assert report["counts"]["moved"] == 1
     third = lab.trigger(WORKER).good()

@@ -194,13 +194,16 @@ def test_a_mark_of_any_form_is_read(mark: object) -> None:
 
 
 def test_a_question_says_how_much_waits_and_where_to_answer() -> None:
-    text = approval.told(2, 3_000_000, [("2000000", "a <!channel>"), ("?", "b")], 500_000)
-    assert text.splitlines() == [
-        "2 files, all larger than `max_file` (500 kB), 3 MB in all; nothing else waits for the answer",
+    named = [("2000000", "a <!channel>"), ("?", "b")]
+    why = approval.reasons(named, 500_000, ["30 of 30 files changed at once"])
+    assert approval.told(2, 3_000_000, named, why).splitlines() == [
+        "2 files, 3 MB in all; nothing else waits for the answer",
+        "larger than `max_file` (500 kB)",
+        "30 of 30 files changed at once",
         "2 MB  a <!channel>",
         "?  b",
     ]
-    assert approval.told(1, 7, [], 5) == "1 file, larger than `max_file` (5 B), 7 B in all; nothing else waits for the answer"
+    assert approval.told(1, 7, [], approval.reasons([("7", "a")], 0, [])) == "1 file, 7 B in all; nothing else waits for the answer"
     assert approval.mend(0, None) == "answer under Required Actions, where the link leads: Transfer, Transfer compressed or Leave out"
     assert approval.mend(7200, ["Leave out"]).endswith("; without an answer within 2 h it is Leave out")
 
