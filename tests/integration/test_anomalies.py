@@ -14,6 +14,7 @@ import pytest
 
 from fs_sync import history, report
 from fs_sync.history import Entry
+from lab.processes import until
 from lab.tree import checksums, write, write_big
 from tests.integration.driver import BY_RSYNC, ENDS, Copy, Done, End, cursor_of, on
 from tests.integration.test_semantics_trouble import kill
@@ -74,13 +75,7 @@ def arrived(at: Path) -> set[str]:
     return {name.decode() for name in checksums(at)}
 
 
-@pytest.fixture
-def young(source: Path) -> Path:
-    """A source without the year 2023, which `write` gives its files."""
-    return source
-
-
-# Of each anomaly: how it is made, with what history; and how many of the 30 files are in question.
+# Of each anomaly: how it is made, with what history, and which files are in question.
 def in_the_future(route: Watched) -> set[str]:
     fill(route.source, ["a", "b"], at=time.time() + 3 * DAY)
     return {"a", "b"}
@@ -136,7 +131,7 @@ def changed(route: Watched) -> set[str]:
     fill(route.source, names)
     route.run()
     route.entries = usually(scanned=31, changed=1)
-    fill(route.source, names, b"changed")
+    fill(route.source, names, b"changed by now")
     return set(names)
 
 
@@ -216,7 +211,7 @@ def test_a_source_that_is_empty_by_now_fails(end: End, source: Path) -> None:
     assert (done.exit, done.error.startswith("source_emptied: the source has 0 files, where there are usually 2")) == (114, True)
     assert arrived(at) == {"a", "b"}
     done = route.run(anomalies={"source_emptied": "warn"}).good()
-    assert (done.records.nothing, told(done)) == (True, {"source_emptied": "warn"})
+    assert told(done) == {"source_emptied": "warn"}
     # One that holds all its files back is not empty.
     fill(source, ["young"], at=time.time())
     assert told(route.run(min_age="1d", anomalies={"source_shrank": "ignore"}).good()) == {}
@@ -333,14 +328,15 @@ def test_what_interrupted_runs_left_is_counted_and_removed_after_a_day(end: End,
 @on("rsync")
 def test_what_is_still_gone_on_with_is_no_leftover(end: End, source: Path) -> None:
     target, at = end.fresh()
-    write_big(source / "dir/large", 5_000_000)
+    write_big(source / "large", 5_000_000)
     slow = end.route(source, target, bandwidth="500K")
     assert end.step("plan", slow, "broken").exit == 0
     named = end.start("finish", slow, "broken")
     time.sleep(4)
     kill(end, named)
     end.abandon()
-    (part,) = at.rglob(".fs-sync/large")
+    part = at / ".fs-sync/large"
+    until(part.exists, "the file in part", timeout=30)
     os.utime(part, (0, 0))
     assert end.step("plan", slow, "first").exit == 0
     end.abandon()
@@ -357,6 +353,7 @@ def test_fifty_healthy_runs_raise_none(end: End, source: Path) -> None:
     route, dice = Watched(end, source, target), random.Random(7)
     for number in range(50):
         if number % 7:
+            (source / f"day {number}").mkdir()
             for file in range(dice.randint(1, 12)):
                 write_big(source / f"day {number}" / f"{file}.dat", int(dice.lognormvariate(8, 2)) + 1, number * 100 + file)
             for file in dice.sample(sorted(source.rglob("*.dat")), 1):
