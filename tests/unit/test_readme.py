@@ -6,13 +6,13 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fs_sync import alerts, credentials, form, route
 from fs_sync.errors import WORDS, FsSyncError, SourceError
-from fs_sync.options import Endpoint
+from fs_sync.options import Anomalies, Endpoint, Policy
 from fs_sync.records import KINDS
 from lab import option_table
 
@@ -22,6 +22,7 @@ ARCHITECTURE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf
 DIRECTIONS = (REPOSITORY / "docs" / "directions.md").read_text(encoding="utf-8")
 RUNBOOK = (REPOSITORY / "docs" / "runbook.md").read_text(encoding="utf-8")
 ALERTS = (REPOSITORY / "docs" / "alerts.md").read_text(encoding="utf-8")
+ANOMALIES = (REPOSITORY / "docs" / "anomalies.md").read_text(encoding="utf-8")
 TEMPLATES = REPOSITORY / "templates"
 DAGS = tuple(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
 
@@ -107,6 +108,7 @@ def test_what_is_held_has_its_reason_and_every_kind_of_target_its_row() -> None:
         "not-found-by-rclone",
     }  # those are failures
     reasons |= {first or second for first, second in re.findall(r'held\("([^"]+)"\)|print "([a-z-]+)\\t"', scripts)}
+    reasons |= {reason.replace("$1", "NAME") for reason in re.findall(r'\baside_take \S+ "?([a-z][\w:$-]*)', scripts)}
     held = README.split("| reason in the report |")[1].split("\n\n")[0] + DIRECTIONS.split("| reason in the report |")[1].split("\n\n")[0]
     first_columns = "".join(re.findall(r"^\| (`[^|]+) \|", held, re.MULTILINE))
     assert set(re.findall(r"`([^`]+)`", first_columns)) == reasons
@@ -152,10 +154,32 @@ def test_the_examples_of_the_alerts_are_right() -> None:
     assert "watch" in {one.name for node in ast.parse(example).body if isinstance(node, ast.ImportFrom) for one in node.names}
 
 
+def test_the_anomalies_are_told_as_they_are() -> None:
+    (example,) = blocks(ANOMALIES, "json")
+    (mapped,) = route.parse(example, {}, route.Kind("rsync", "ssh"), form.Run(), "n")
+    assert mapped.faults == ()
+    assert mapped.route is not None
+    assert mapped.route.anomalies == Anomalies(run_bytes="approve", source_shrank="fail"), "those of `defaults` are no part of it"
+    policies = set(re.findall(r"^\| `(\w+)` \| [^`]", ANOMALIES, re.MULTILINE))
+    assert policies == set(get_args(Policy))
+    # What the templates name is an anomaly, and each is named by one of them; `slow` is told by the operator.
+    scripts = "".join(path.read_text(encoding="utf-8") for path in TEMPLATES.glob("*.j2"))
+    named = re.findall(r"^[^#\n]*\b(?:unusual|anomaly) (\w+) \{\{ policies\.(\w+) \}\}", scripts, re.MULTILINE)
+    assert {name for name, _ in named} == set(Anomalies.model_fields) - {"slow"}
+    assert all(name == policy for name, policy in named)
+
+
+@pytest.mark.parametrize("name", Anomalies.model_fields)
+def test_what_is_in_question_is_said_where_it_can_be_held(name: str) -> None:
+    assert (name in option_table.IN_QUESTION) == ("hold" in get_args(Anomalies.model_fields[name].annotation))
+
+
 @pytest.mark.parametrize(
     "document",
     [
         "docs/alerts.md",
+        "docs/anomalies.md",
+        "docs/docker.md",
         "docs/runbook.md",
         "README.md",
         "docs/architecture.md",
@@ -163,6 +187,7 @@ def test_the_examples_of_the_alerts_are_right() -> None:
         "docs/history.md",
         "docs/scan.md",
         "docs/service.md",
+        "docs/sizes.md",
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -70,7 +70,7 @@ def test_a_report_is_plain_json_with_a_table():
     plain = json.loads(json.dumps(done.to_dict(), allow_nan=False))
     assert plain["state"] == "ok"
     assert plain["counts"] == {"scanned": 12, "new": 3, "changed": 1, "unchanged": 7, "held": 1, "failed": 0, "moved": 4}
-    assert plain["bytes"] == {"files": 4096, "wire": 5000, "todo": 4096, "worker": 2000}
+    assert plain["bytes"] == {"files": 4096, "wire": 5000, "todo": 4096, "largest": 0, "worker": 2000}
     assert plain["seconds"] == {"list": 1.0, "copy": 2.0, "verify": 1.0, "total": 5.25}
     assert plain["rate"] == 2048
     assert plain["digests"] == {"source": "a" * 64, "target": "a" * 64, "method": "sha256 at both ends", "equal": True}
@@ -147,3 +147,65 @@ def test_a_quick_scan_is_told_in_the_table() -> None:
     assert "ok, by a quick scan" in report.table(quick)
     assert "quick scan" not in report.table(full)
     assert (quick.to_dict()["scan"], full.to_dict()["scan"]) == ("quick", "full")
+
+
+UNUSUAL = b"anomaly future_mtime hold 2 files were last changed in the future: a, b\nanomaly run_bytes warn much\n"
+
+
+def test_anomalies_are_read_and_told_in_the_table() -> None:
+    said = records.parse(GOOD + UNUSUAL)
+    assert said.anomalies == (("future_mtime", "hold", "2 files were last changed in the future: a, b"), ("run_bytes", "warn", "much"))
+    assert records.from_dict(json.loads(json.dumps(said.to_dict()))) == said
+    done = made(records.merge(said, records.parse(MOVED + b"anomaly mismatch fail 1 file\nanomaly run_bytes warn much\n")))
+    assert [name for name, _, _ in done.anomalies] == ["future_mtime", "run_bytes", "mismatch"]
+    assert done.to_dict()["anomalies"][1] == ["run_bytes", "warn", "much"]
+    rows = [line for line in report.table(done).splitlines() if line.startswith("anomaly")]
+    assert rows == [
+        "anomaly  future_mtime (hold): 2 files were last changed in the future: a, b",
+        "anomaly  run_bytes (warn): much",
+        "anomaly  mismatch (fail): 1 file",
+    ]
+    assert "anomaly" not in report.table(made(records.parse(GOOD)))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"anomaly",
+        b"anomaly ",
+        b"anomaly run_bytes",
+        b"anomaly run_bytes warn",
+        b"anomaly run_bytes ignore is told by nobody",
+        b"anomaly run_bytes WARN text",
+        b"anomaly run_bytes  warn text",
+        b"anomaly Run warn text",
+        b"anomaly run-bytes warn text",
+        b"anomaly run.bytes warn text",
+        b"anomaly " + b"a" * 41 + b" warn text",
+        b"anomaly \xff warn text",
+        b"anomaly run\0 warn text",
+        b"anomaly {{x}} warn text",
+    ],
+)
+def test_what_is_no_anomaly_is_passed_over(raw: bytes) -> None:
+    assert records.parse(raw + b"\n").anomalies == ()
+
+
+def test_the_text_of_an_anomaly_is_printable_and_there_are_not_too_many() -> None:
+    hostile = b"\xff \x1b[31m \xe2\x80\xae {{ 7*7 }} | `x` "
+    said = records.parse(b"anomaly slow warn " + hostile + b"x" * 5000 + b"\r\n")
+    ((_, _, text),) = said.anomalies
+    assert text.startswith("\\xff \\x1b[31m \\u202e {{ 7*7 }} | `x` xxx")
+    assert (text.isprintable(), len(text)) == (True, records.TEXT)
+    flood = records.parse(b"".join(b"anomaly slow warn %d\n" % number for number in range(5000)))
+    assert len(flood.anomalies) == records.LINES
+    other = records.parse(b"".join(b"anomaly slow fail %d\n" % number for number in range(5000)))
+    assert len(records.merge(flood, other).anomalies) == records.LINES
+    assert len(made(records.merge(flood, other)).anomalies) == records.LINES
+
+
+def test_what_only_the_history_needs_is_no_part_of_the_table() -> None:
+    done = made(records.parse(GOOD + b"count source 14\ncount emptied 2\nbytes largest 77\ncount source x\nbytes largest -1\n"))
+    assert (done.counts["source"], done.counts["emptied"], done.bytes["largest"]) == (14, 2, 77)
+    assert not {"source", "emptied"} & set(report.table(done).partition("files ")[2].partition("\n")[0].replace(",", "").split())
+    assert "emptied" not in made(records.parse(GOOD)).counts

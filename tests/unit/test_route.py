@@ -7,6 +7,7 @@ import pytest
 
 from fs_sync.errors import ConfigError
 from fs_sync.form import Run
+from fs_sync.options import Anomalies
 from fs_sync.route import Kind, Mapped, parse
 from lab import option_table
 
@@ -264,3 +265,47 @@ def test_the_table_goes_between_its_markers() -> None:
     assert option_table.renewed(renewed) == renewed
     with pytest.raises(ValueError, match="must have the line"):
         option_table.renewed("no markers")
+    with pytest.raises(ValueError, match="must have the line"):
+        option_table.anomalies_renewed("no markers")
+
+
+def test_the_readme_and_its_document_have_the_same_anomalies() -> None:
+    for text, made in ((option_table.README, option_table.anomaly_table()), (option_table.ANOMALIES, option_table.question_table())):
+        assert made in text.read_text(encoding="utf-8")
+        assert made.count("\n| `") == len(Anomalies.model_fields) == 14
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "text"),
+    [
+        ({"future_mtime": "holds"}, "anomalies.future_mtime: 'holds' is not one of 'ignore', 'warn', 'hold', 'approve' or 'fail'"),
+        ({"future_mtime": "Hold"}, "anomalies.future_mtime: 'Hold'"),
+        ({"future_mtime": None}, "anomalies.future_mtime: null"),
+        ({"future_mtime": True}, "anomalies.future_mtime: true"),
+        ({"future_mtime": ["hold"]}, "anomalies.future_mtime"),
+        ({"future_mtimes": "hold"}, "anomalies.future_mtimes: is not an option; did you mean future_mtime?"),
+        ({"slow": "hold"}, "anomalies.slow: 'hold' is not one of 'ignore', 'warn' or 'fail'"),
+        ({"source_emptied": "approve"}, "anomalies.source_emptied: 'approve' is not one of 'ignore', 'warn' or 'fail'"),
+        ({"mismatch": "hold"}, "anomalies.mismatch: 'hold'"),
+        ({"leftovers": "approve"}, "anomalies.leftovers: 'approve'"),
+        ("warn", "anomalies"),
+        ([], "anomalies"),
+        (None, "anomalies"),
+    ],
+)
+def test_a_policy_that_is_none(anomalies: object, text: str) -> None:
+    (fault,) = faults(changed(anomalies=anomalies))
+    assert text in fault
+
+
+def test_policies_are_set_one_by_one_and_those_of_a_route_take_the_place_of_the_defaults() -> None:
+    defaults = {"anomalies": {"run_bytes": "fail", "slow": "ignore"}}
+    own, other = mapped(changed(anomalies={"run_bytes": "approve"}), changed(name="b", target={"path": "/b"}), defaults=defaults)
+    (plain,) = mapped(GOOD)
+    assert own.route
+    assert other.route
+    assert plain.route
+    assert own.route.anomalies == Anomalies(run_bytes="approve")
+    assert other.route.anomalies == Anomalies(run_bytes="fail", slow="ignore")
+    assert plain.route.anomalies == Anomalies()
+    assert Mapped.from_dict(json.loads(json.dumps(own.to_dict()))) == own

@@ -1,19 +1,20 @@
 """The scripts of a route: clean sh, every value one word of it, every option in it, and no secret."""
 
 import itertools
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from fs_sync import credentials, patterns, scripts
 from fs_sync.credentials import PlainConnection, Target
-from fs_sync.options import Route
+from fs_sync.options import Anomalies, Route
 from fs_sync.route import Kind
 
 KINDS = {"rsync": Kind("rsync", "ssh"), "rclone": Kind("rclone", "ssh"), "minio": Kind("rclone", "s3")}
@@ -49,6 +50,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "large_file": ("500M", tuple(KINDS)),
     "max_file": ("20G", tuple(KINDS)),
     "oversized": ("skip", tuple(KINDS)),
+    "anomalies": ({"future_mtime": "hold"}, tuple(KINDS)),
 }
 # These are for the job around the script, or can have one value only.
 OF_THE_JOB = {"name", "source", "target", "job_dir", "timeout", "stall_after", "stale_after", "small", "large", "approve", "deletions"}
@@ -196,6 +198,40 @@ def test_every_option_has_an_effect(option: str) -> None:
     for kind in KINDS:
         differs = {step for step in scripts.STEPS if render(step, kind, **{option: value}) != render(step, kind)}
         assert bool(differs) == (kind in kinds), f"{option} changes {differs or 'nothing'} of {kind}"
+
+
+SCRIPTED = {name: get_args(field.annotation) for name, field in Anomalies.model_fields.items() if name != "slow"}
+
+
+def policy_of(script: str, name: str) -> set[str]:
+    """The policies with which a script tells of an anomaly."""
+    return set(re.findall(rf"^[^#\n]*\b(?:unusual|anomaly) {name} (\w+)", script, re.MULTILINE))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name, policy", [(name, policy) for name, policies in SCRIPTED.items() for policy in policies])
+def test_each_policy_reaches_the_script(kind: str, name: str, policy: str) -> None:
+    both = render("plan", kind, anomalies={name: policy}) + render("finish", kind, anomalies={name: policy})
+    expected = {other: policy if other == name else str(Anomalies.model_fields[other].default) for other in SCRIPTED}
+    assert {other: policy_of(both, other) for other in SCRIPTED} == {
+        other: set() if said == "ignore" else {said} for other, said in expected.items()
+    }
+
+
+def test_the_worker_holds_what_others_ask_about() -> None:
+    places = [{"conn": "c", "path": "/a"}, {"conn": "d", "path": "/b"}]
+    asked = {name: "approve" for name, policies in SCRIPTED.items() if "approve" in policies}
+    route = Route.model_validate({"name": "r", "source": places[0], "target": places[1], "oversized": "transfer", "anomalies": asked})
+    for source in (SSH, S3):
+        script = scripts.render("plan", route, SSH, WORKER, source)
+        assert {name: policy_of(script, name) for name in asked} == {name: {"hold"} for name in asked}
+    assert policy_of(scripts.render("plan", route, SSH, KINDS["rsync"]), "run_bytes") == {"approve"}
+
+
+def test_a_tier_and_an_answer_look_for_no_anomalies() -> None:
+    for kind, step in itertools.product(KINDS, ("small", "large")):
+        assert not re.search(r"^\s*unusual ", render(step, kind), re.MULTILINE)
+        assert render(step, kind) == render(step, kind, anomalies={"run_files": "fail", "future_mtime": "hold"})
 
 
 FLAGS = [
