@@ -50,7 +50,8 @@ def once(kind: Kind, context: Any, *, route: str, error: str, phase: str = "", t
 
     The task must have the asset of its routes as an inlet.
     """
-    key, now = TOLD.format(kind, route), time.time()
+    # What is unusual is found by one step or another, each with names of its own.
+    key, now = TOLD.format(f"anomaly of {phase}" if kind == "anomaly" else kind, route), time.time()
     mark = _read(context, key)
     told = False
     if alerts.due(mark, error, now):

@@ -167,7 +167,7 @@ def usual(entries: Iterable[Entry], definition: str) -> dict[str, int]:
     there usually are, and fewer than `fewest` are too few. Runs of what the route was before it was changed say nothing, and neither
     do fewer than FEWEST.
     """
-    green = [one for one in entries if one.state != FAILED and one.definition == definition and not one.run.endswith(ANSWERED)]
+    green = _green(entries, definition)
     copied = [one for one in green if one.files]
     found = {}
     for name, least in LEAST.items():
@@ -178,14 +178,15 @@ def usual(entries: Iterable[Entry], definition: str) -> dict[str, int]:
     known = [one.scanned for one in green if one.scan == "full"]
     if len(known) >= FEWEST:
         middle, spread = typical(known)
-        found["source"] = round(middle)
-        found["fewest"] = max(0, math.ceil(min(middle / 2, middle - FAR * spread)))
+        found["source"] = min(round(middle), LARGEST)
+        # Where there always were some, none at all is too few, however much their number changes.
+        found["fewest"] = max(min(1, *known), math.ceil(min(middle / 2, middle - FAR * spread)))
     return found
 
 
 def rate(entries: Iterable[Entry]) -> int:
     """Given a route's history, return the usual rate of its runs that copied something, in bytes a second; 0 where none is known."""
-    return round(typical(one.rate for one in entries if one.state == OK and one.rate and one.bytes)[0])
+    return min(round(typical(one.rate for one in entries if one.state == OK and one.rate and one.bytes)[0]), LARGEST)
 
 
 def patience(entries: Iterable[Entry], definition: str, files: int, size: int, bandwidth: int | None) -> float | None:
@@ -193,7 +194,7 @@ def patience(entries: Iterable[Entry], definition: str, files: int, size: int, b
     Given a route's history, its definition, the files and bytes to copy and the limit on its bandwidth, return how many seconds a step may
     take before it counts as slow: SLOW times what the last green runs lead to expect, and a grace. None where too few are known.
     """
-    copied = [one for one in entries if one.state == OK and one.definition == definition and one.rate and one.bytes and one.seconds]
+    copied = [one for one in _green(entries, definition) if one.rate and one.bytes and one.seconds]
     if len(copied) < FEWEST:
         return None
     speed = min(typical(one.rate for one in copied)[0], bandwidth or LARGEST)
@@ -207,6 +208,11 @@ def table(entries_by_route: Mapping[str, Sequence[Entry]], last: int = 10) -> li
     rows = [row for route, entries in entries_by_route.items() for row in _rows(route, entries[-last:] if last > 0 else ())]
     widths = [max(len(row[place]) for row in (HEAD, *rows)) for place in range(len(HEAD))]
     return [_line(row, widths) for row in (HEAD, *rows)]
+
+
+def _green(entries: Iterable[Entry], definition: str) -> list[Entry]:
+    """The green runs of what the route is now; what a person's answer led to is no run."""
+    return [one for one in entries if one.state != FAILED and one.definition == definition and not one.run.endswith(ANSWERED)]
 
 
 def _rows(route: str, entries: Sequence[Entry]) -> list[tuple[str, ...]]:

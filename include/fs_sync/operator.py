@@ -213,11 +213,12 @@ class JobOperator(SSHOperator):
 
     def _late_at(self, context: Any, earlier: tuple[Mapping[str, Any], ...]) -> float:
         """When this step begins to take far longer than the route's history lets expect, in epoch seconds; 0 where that is not known."""
-        from fs_sync import history, store
+        from fs_sync import history, records, store
 
         if self.step not in (*TIERS, "finish") or self.route.anomalies.slow == "ignore":
             return 0.0
-        files, size, known = int(earlier[0]["files"]), int(earlier[0]["bytes"]), store.entries(context, self.mapped.name) or ()
+        tiers, known = records.from_dict(earlier[0]["records"]).tiers, store.entries(context, self.mapped.name) or ()
+        files, size = tiers.get(self.step, (int(earlier[0]["files"]), int(earlier[0]["bytes"])))
         patience = history.patience(known, self._definition(), files, size, self.route.bandwidth)
         return 0.0 if patience is None else time.time() + patience
 
@@ -245,7 +246,7 @@ class JobOperator(SSHOperator):
         from fs_sync import approval
         from fs_sync.job import plain_line
 
-        if self.step != "plan" or self.route.oversized != "approve":
+        if self.step != "plan":
             return {}
         store, ti = self._store(context), context["ti"]
         asked = approval.asked(store.get(approval.key(self.mapped.name)) if store else None)
@@ -338,7 +339,12 @@ class JobOperator(SSHOperator):
         if plan["over"] or (self.step in TIERS and self.step not in plan["tiers"]):
             raise AirflowSkipException("there is nothing to do" if plan["over"] else "there is little to do: finish does it alone")
         for tier in TIERS if self.step == "finish" else ():
-            if states[tier] == "failed" and ti.xcom_pull(task_ids=tasks[tier], map_indexes=index, key="error") is None:
+            if states[tier] != "failed":
+                continue
+            said_error = ti.xcom_pull(task_ids=tasks[tier], map_indexes=index, key="error")
+            if said_error == Unusual.__name__:
+                raise Unusual(f"`{tier}` of this route was slow, so it was ended; its log says more")
+            if said_error is None:
                 # A tier that fails by itself says so; this one was marked failed, and whoever did that wants no other copy to begin.
                 end_handed(ti, tasks[tier], index)
                 raise Permanent(f"`{tier}` of this route was ended by hand, so nothing more is copied. Clear it to go on where it can")

@@ -197,9 +197,9 @@ def _builtin(kind: Kind) -> dict[str, Any]:
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = {**base, **over}
-    for end in ("source", "target"):
-        if isinstance(base.get(end), dict) and isinstance(over.get(end), dict):
-            merged[end] = {**base[end], **over[end]}
+    for part in ("source", "target", "anomalies"):
+        if isinstance(base.get(part), dict) and isinstance(over.get(part), dict):
+            merged[part] = {**base[part], **over[part]}
     return merged
 
 

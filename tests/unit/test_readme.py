@@ -159,7 +159,7 @@ def test_the_anomalies_are_told_as_they_are() -> None:
     (mapped,) = route.parse(example, {}, route.Kind("rsync", "ssh"), form.Run(), "n")
     assert mapped.faults == ()
     assert mapped.route is not None
-    assert mapped.route.anomalies == Anomalies(run_bytes="approve", source_shrank="fail"), "those of `defaults` are no part of it"
+    assert mapped.route.anomalies == Anomalies(old_mtime="warn", run_bytes="approve", source_shrank="fail")
     policies = set(re.findall(r"^\| `(\w+)` \| [^`]", ANOMALIES, re.MULTILINE))
     assert policies == set(get_args(Policy))
     # What the templates name is an anomaly, and each is named by one of them; `slow` is told by the operator.

@@ -298,14 +298,14 @@ def test_a_policy_that_is_none(anomalies: object, text: str) -> None:
     assert text in fault
 
 
-def test_policies_are_set_one_by_one_and_those_of_a_route_take_the_place_of_the_defaults() -> None:
+def test_policies_are_set_one_by_one_and_those_of_a_route_go_before_the_defaults() -> None:
     defaults = {"anomalies": {"run_bytes": "fail", "slow": "ignore"}}
     own, other = mapped(changed(anomalies={"run_bytes": "approve"}), changed(name="b", target={"path": "/b"}), defaults=defaults)
     (plain,) = mapped(GOOD)
     assert own.route
     assert other.route
     assert plain.route
-    assert own.route.anomalies == Anomalies(run_bytes="approve")
+    assert own.route.anomalies == Anomalies(run_bytes="approve", slow="ignore")
     assert other.route.anomalies == Anomalies(run_bytes="fail", slow="ignore")
     assert plain.route.anomalies == Anomalies()
     assert Mapped.from_dict(json.loads(json.dumps(own.to_dict()))) == own
