@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import uuid
 from pathlib import Path
@@ -123,6 +124,25 @@ def test_medium_files_that_do_not_shrink_go_as_they_are(end: End, source: Path) 
     done = end.copy(source, target, tiers=True, small_file="1000", large_file="1500K").good()
     small = done.steps[1]
     assert re.search(r"^medium: 6 files shrink to 100 % in a sample, so they go as they are$", small.log, re.MULTILINE), small.log
+    assert (small.exit, small.records.bytes["wire"] > size) == (0, True)
+    assert checksums(at) == checksums(source)
+
+
+@on("rsync")
+def test_a_target_whose_rsync_has_no_zstd_gets_medium_files_as_they_are(end: End, source: Path) -> None:
+    size = medium(source, b"a line\n")
+    assert end.server
+    path, real = end.server.bin / "rsync", shutil.which("rsync")
+    assert not path.exists()
+    path.write_text(f'#!/bin/sh\nRSYNC_COMPRESS_LIST=zlib exec {real} "$@"\n')
+    path.chmod(0o755)
+    try:
+        target, at = end.fresh()
+        done = end.copy(source, target, tiers=True, small_file="1000", large_file="1500K").good()
+    finally:
+        path.unlink()
+    small = done.steps[1]
+    assert re.search(r"^medium: 6 files shrink to [0-9] % in a sample, but one of the rsyncs has no zstd, so they", small.log, re.MULTILINE)
     assert (small.exit, small.records.bytes["wire"] > size) == (0, True)
     assert checksums(at) == checksums(source)
 
