@@ -8,7 +8,7 @@ from logging import Logger
 from airflow.sdk import Variable
 
 from fs_sync import alerts
-from fs_sync.form import ALERTS, FLAT, read_run, unknown_flat
+from fs_sync.form import ALERTS, FLAT, THRESHOLDS, read_run, unknown_flat
 from fs_sync.route import Kind, Mapped, parse
 
 # Variables may come from the environment too, which Variable.keys() does not list.
@@ -25,6 +25,8 @@ def load(variable: str, kind: Kind, given: Mapping[str, object], log: Logger) ->
     run = read_run(given)
     raw: str | None = Variable.get(variable, default=None)
     flat = {key: value for key in FLAT if (value := Variable.get(key, default=None))} if raw is None else {}
+    # An empty one is no number, and told.
+    flat |= {key: value for key in THRESHOLDS if (value := Variable.get(key, default=None)) is not None}
     # Who is told is looked at in each run, and not only when there is something to tell.
     for warning in (*unknown_flat(keys(log), known=(variable,)), *alerts.channels(Variable.get(ALERTS, default=None))[1]):
         log.warning(warning)

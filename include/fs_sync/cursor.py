@@ -25,6 +25,7 @@ FREE = (
     "scan",
     "deletions",
     "target_auth",
+    "small_file",
     "large_file",
     "approve",
     "anomalies",

@@ -16,6 +16,12 @@ FLAT: dict[str, tuple[str, str]] = {
     "fs_sync_target_path": ("target", "path"),
     "fs_sync_target_s3_bucket": ("target", "bucket"),
 }
+# The deployment's thresholds, for all routes of all DAGs that do not say their own: the option of each, and the unit of its number.
+THRESHOLDS: dict[str, tuple[str, str]] = {
+    "fs_sync_small_file_mb": ("small_file", "M"),
+    "fs_sync_large_file_gb": ("large_file", "G"),
+    "fs_sync_max_file_gb": ("max_file", "G"),
+}
 # The Variable that says who is told when a route fails and the like (alerts.py).
 ALERTS = "fs_sync_alerts"
 # Variables with these beginnings are those of the DAGs themselves, ours and further ones of the same backend.
@@ -169,7 +175,7 @@ def apply_run(route: Route, run: Run) -> Route:
 
 def unknown_flat(keys: Iterable[str], known: Collection[str] = ()) -> tuple[str, ...]:
     """Given the keys of all Variables and those of the DAGs, return a warning for each fs_sync_* key that nothing reads."""
-    ours = (*FLAT, ALERTS)
+    ours = (*FLAT, *THRESHOLDS, ALERTS)
     strange = (key for key in sorted(keys) if key.startswith("fs_sync_") and key not in ours and key not in known)
     return tuple(
         f"Variable {key} is read by nothing; {guess(key, ours)}; mend or delete it" for key in strange if not key.startswith(_OF_DAGS)

@@ -235,6 +235,11 @@ class Route(BaseModel):
         description="Directory for the jobs on the host, absolute or `~/…`; empty means `~/.fs-sync`",
         examples=["/srv/jobs"],
     )
+    small_file: Size = Field(
+        default=100 * 1024**2,
+        description="Files above this, up to `large_file`, go with the tier `small`, by rsync compressed where that pays (docs/sizes.md)",
+        examples=["20M"],
+    )
     large_file: Size = Field(
         default=1024**3,
         description="Where there is much to do, files above this are the tier `large`, all others `small` (docs/sizes.md)",

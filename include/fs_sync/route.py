@@ -1,8 +1,9 @@
 """The configuration of a DAG, text in and routes out: every route is mapped, a wrong one with all its faults."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -10,11 +11,13 @@ from pydantic import ValidationError
 from fs_sync import faults, places
 from fs_sync.errors import ConfigError
 from fs_sync.faults import Fault
-from fs_sync.form import FLAT, Run, chosen, run_from_dict
+from fs_sync.form import FLAT, THRESHOLDS, Run, chosen, run_from_dict
 from fs_sync.options import NAME, Route
-from fs_sync.values import parse_duration
+from fs_sync.values import parse_duration, parse_size
 
 TOP = ("defaults", "routes")
+THRESHOLD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+UNITS = {"M": "megabytes", "G": "gigabytes"}
 SHAPE = '{"defaults": {…}, "routes": [{…}, …]}'
 
 
@@ -57,12 +60,17 @@ class Mapped:
 
 @dataclass(frozen=True)
 class _Raw:
-    """One route as it is written: its place for messages, what it says itself, and with the defaults merged in."""
+    """
+    One route as it is written: its place for messages, what it says itself, and with the defaults merged in.
+
+    `variables` are the flat Variables, by the places in the route that they say; `wrong` are faults of their own.
+    """
 
     at: tuple[str | int, ...]
     said: object
     merged: dict[str, Any]
-    flat: bool = False
+    variables: Mapping[tuple[str | int, ...], str] = field(default_factory=dict)
+    wrong: tuple[Fault, ...] = ()
 
     def text(self, end: str, key: str) -> str:
         """The text at source.path and the like; empty where it is missing or no text."""
@@ -76,14 +84,13 @@ class _Raw:
 
     def told(self, fault: Fault) -> str:
         """The fault as one line, at the place where the mend belongs: the route, the defaults or a flat Variable."""
-        names = [key for key, at in FLAT.items() if self.flat and at == fault.at]
-        if names:
-            return f"Variable {names[0]}: {fault.text}"
+        if fault.at in self.variables:
+            return f"Variable {self.variables[fault.at]}: {fault.text}"
         at = ("defaults", *fault.at) if self._from_defaults(fault.at) else (*self.at, *fault.at)
         return f"{faults.place(at)}: {fault.text}"
 
     def _from_defaults(self, at: tuple[str | int, ...]) -> bool:
-        return not self.flat and bool(at) and _has(self.merged, at) and not _has(self.said, at)
+        return bool(self.at and at) and _has(self.merged, at) and not _has(self.said, at)
 
 
 def parse(raw: str | None, flat: Mapping[str, str], kind: Kind, run: Run, nonce: str, variable: str = "The Variable") -> tuple[Mapped, ...]:
@@ -92,6 +99,7 @@ def parse(raw: str | None, flat: Mapping[str, str], kind: Kind, run: Run, nonce:
     Raise ConfigError if the text is no configuration at all, or if the run's form names a route that isn't in it.
     """
     routes = [_flat_route(flat, kind)] if raw is None else _json_routes(raw, kind, variable)
+    routes = [_with_thresholds(route, flat) for route in routes]
     names = [_mapped_name(route) for route in routes]
     wanted = chosen(run, tuple(dict.fromkeys(names)))
     mapped = []
@@ -110,7 +118,24 @@ def _flat_route(flat: Mapping[str, str], kind: Kind) -> _Raw:
     for key, (end, part) in FLAT.items():
         if flat.get(key):
             said[end][part] = flat[key]
-    return _Raw((), said, _merge(_builtin(kind), said), flat=True)
+    return _Raw((), said, _merge(_builtin(kind), said), {at: key for key, at in FLAT.items()})
+
+
+def _with_thresholds(route: _Raw, flat: Mapping[str, str]) -> _Raw:
+    """The route with the deployment's thresholds where neither it nor the defaults say any."""
+    merged, variables, wrong = {**route.merged}, {**route.variables}, list(route.wrong)
+    for key, (option, unit) in THRESHOLDS.items():
+        if key not in flat or option in merged or not isinstance(route.said, dict):
+            continue
+        variables[(option,)] = key
+        number = flat[key].strip()
+        if THRESHOLD.fullmatch(number):
+            merged[option] = parse_size(f"{number}{unit}")
+        else:
+            none = "; 0 is no limit" if option == "max_file" else ""
+            text = f'is not a number of {UNITS[unit]}; write one without a sign or a unit, as "10" or "0.5"{none}, or delete the Variable'
+            wrong.append(Fault((option,), f"{faults.shown(flat[key])} {text}"))
+    return replace(route, merged=merged, variables=variables, wrong=tuple(wrong))
 
 
 def _json_routes(raw: str, kind: Kind, variable: str) -> list[_Raw]:
@@ -220,14 +245,16 @@ def _mapped_name(route: _Raw) -> str:
 def _validated(written: _Raw, kind: Kind) -> tuple[Route | None, tuple[Fault, ...]]:
     if not isinstance(written.said, dict):
         return None, (Fault((), f"{faults.shown(written.said)} is not a route; write it in braces, as {{…}}"),)
-    own = _of_endpoints(written, kind)
+    own = (*written.wrong, *_of_endpoints(written, kind))
     try:
         route = Route.model_validate(written.merged)
     except ValidationError as error:
         return None, (*faults.of(error, Route), *own)
     if route.max_file is not None and "large_file" not in route.model_fields_set:
         route = route.model_copy(update={"large_file": min(route.large_file, route.max_file)})
-    own = (*own, *_of_sizes(route, kind))
+    if "small_file" not in route.model_fields_set:
+        route = route.model_copy(update={"small_file": min(route.small_file, route.large_file)})
+    own = (*own, *_of_sizes(written, route, kind))
     # Of a bucket the path is a prefix.
     for end, place in (("source", route.source), ("target", route.target)):
         if place.bucket:
@@ -235,12 +262,17 @@ def _validated(written: _Raw, kind: Kind) -> tuple[Route | None, tuple[Fault, ..
     return route, own
 
 
-def _of_sizes(route: Route, kind: Kind) -> tuple[Fault, ...]:
+def _of_sizes(written: _Raw, route: Route, kind: Kind) -> tuple[Fault, ...]:
     found = []
-    if route.max_file is not None and route.large_file > route.max_file:
-        text = (
-            f"{route.max_file} is less than large_file, {route.large_file}, so that no file could be large; raise it, or lower large_file"
-        )
+    large = f"large_file, {route.large_file} bytes"
+    if ("large_file",) in written.variables:
+        large += f" (Variable {written.variables[('large_file',)]})"
+    # Where one can't be read, the default in its place contradicts nobody.
+    if route.small_file > route.large_file and not written.wrong:
+        text = f"{route.small_file} bytes are more than {large}, so that no file could be between them; lower it, or raise large_file"
+        found.append(Fault(("small_file",), text))
+    if route.max_file is not None and route.large_file > route.max_file and not written.wrong:
+        text = f"{route.max_file} bytes are less than {large}, so that no file could be large; raise it, or lower large_file"
         found.append(Fault(("max_file",), text))
     if route.approve.default == "transfer" and not route.approve.within:
         found.append(Fault(("approve", "default"), "'transfer' counts only when the time is over; say for how long with approve.within"))

@@ -62,6 +62,7 @@ def render(
         "verify": route.verify,
         "overwrite": route.overwrite,
         "bandwidth": route.bandwidth,
+        "small_file": route.small_file,
         "large_file": route.large_file,
         "max_file": route.max_file if route.oversized != "transfer" else None,
         "size_limit": route.max_file,

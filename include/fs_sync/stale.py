@@ -96,7 +96,7 @@ def _limits(variables: Sequence[str]) -> Iterable[tuple[str, str, int, Any]]:
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.context import AssetStateStoreAccessor
 
-    for variable in sorted({*configuration.keys(log, ""), *variables} - {*form.FLAT, form.ALERTS}):
+    for variable in sorted({*configuration.keys(log, ""), *variables} - {*form.FLAT, *form.THRESHOLDS, form.ALERTS}):
         store = AssetStateStoreAccessor(name=f"fs-sync/{variable}")
         # Of a Variable with another name nothing is read unless a DAG of ours did so before: it may be anybody's.
         if not variable.startswith("fs_sync_") and variable not in variables and store.get(alerting.GREEN.format("")) is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import uuid
 from pathlib import Path
@@ -89,6 +91,76 @@ def test_a_tier_that_is_told_to_stop_leaves_the_route_to_the_other(end: End, sou
         assert end.wait(named).exit == 143
         other = end.step("plan", route, uuid.uuid4().hex)
         assert other.exit == code, other.log
+
+
+def medium(source: Path, content: bytes | None) -> int:
+    """Files of three sizes, the medium ones with this content over and over, or random; return how many bytes the medium ones have."""
+    some(source)
+    for number, name in enumerate((b"one", b"two words/it's", b"line\nbreak in the middle", b"-rf *", b"three", b"four")):
+        if content is None:
+            write_big(os.path.join(os.fsencode(source), os.path.basename(name)), MEBI, number + 7)
+        else:
+            write(os.path.join(os.fsencode(source), name), content * (MEBI // len(content)))
+    return 6 * MEBI
+
+
+@on(*BY_RSYNC)
+def test_medium_files_that_shrink_go_compressed(end: End, source: Path) -> None:
+    size = medium(source, b"2026-01-01 00:00:00 INFO one line of a log like all the others\n")
+    target, at = end.fresh()
+    done = end.copy(source, target, tiers=True, small_file="1000", large_file="1500K").good()
+    small, large = done.steps[1:3]
+    assert re.search(r"^medium: 6 files shrink to [0-9] % in a sample, so they go compressed$", small.log, re.MULTILINE), small.log
+    assert (small.exit, small.records.bytes["files"] > size * 0.99, small.records.bytes["wire"] < size / 4) == (0, True, True)
+    assert (large.exit, large.records.bytes["wire"] > 6 * MEBI, "medium:" in large.log) == (0, True, False)
+    assert checksums(at) == checksums(source)
+    assert (done.records.counts["moved"], done.steps[-1].records.bytes["files"]) == (len(checksums(source)), 0)
+
+
+@on(*BY_RSYNC)
+def test_medium_files_that_do_not_shrink_go_as_they_are(end: End, source: Path) -> None:
+    size = medium(source, None)
+    target, at = end.fresh()
+    done = end.copy(source, target, tiers=True, small_file="1000", large_file="1500K").good()
+    small = done.steps[1]
+    assert re.search(r"^medium: 6 files shrink to 100 % in a sample, so they go as they are$", small.log, re.MULTILINE), small.log
+    assert (small.exit, small.records.bytes["wire"] > size) == (0, True)
+    assert checksums(at) == checksums(source)
+
+
+@on("rsync")
+def test_a_target_whose_rsync_has_no_zstd_gets_medium_files_as_they_are(end: End, source: Path) -> None:
+    size = medium(source, b"a line\n")
+    assert end.server
+    path, real = end.server.bin / "rsync", shutil.which("rsync")
+    assert not path.exists()
+    path.write_text(f'#!/bin/sh\nRSYNC_COMPRESS_LIST=zlib exec {real} "$@"\n')
+    path.chmod(0o755)
+    try:
+        target, at = end.fresh()
+        done = end.copy(source, target, tiers=True, small_file="1000", large_file="1500K").good()
+    finally:
+        path.unlink()
+    small = done.steps[1]
+    assert re.search(r"^medium: 6 files shrink to [0-9] % in a sample, but one of the rsyncs has no zstd, so they", small.log, re.MULTILINE)
+    assert (small.exit, small.records.bytes["wire"] > size) == (0, True)
+    assert checksums(at) == checksums(source)
+
+
+@on("rsync", "rclone")
+def test_nothing_is_medium_where_all_is_compressed_or_small_or_rclone_copies(end: End, source: Path) -> None:
+    size = medium(source, b"a line\n")
+    for options in (
+        {"compress": True, "small_file": "1000"},
+        {"small_file": "1500K"},
+        *([{"small_file": "1000"}] * (end.name == "rclone")),
+    ):
+        target, at = end.fresh()
+        done = end.copy(source, target, tiers=True, large_file="1500K", **options).good()
+        small = done.steps[1]
+        assert (small.exit, "medium:" in small.log, small.records.bytes["files"] > size * 0.99) == (0, False, True)
+        assert end.name == "rclone" or (small.records.bytes["wire"] < size / 4) == ("compress" in options)
+        assert checksums(at) == checksums(source)
 
 
 @on(*BY_RSYNC)

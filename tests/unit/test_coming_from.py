@@ -155,8 +155,9 @@ def test_a_connection_has_what_a_job_reads_and_nothing_else(block: Block, docume
 
 def test_every_dag_and_every_flat_variable_is_there() -> None:
     found = set(re.findall(r"\bfs_sync_\w+", DOCUMENT))
-    assert found >= set(form.FLAT)
-    assert found - {*form.FLAT, *DAGS} == {"fs_sync_service", "fs_sync_large"}  # a Variable of two DAGs, and a pool
+    flat = {*form.FLAT, *form.THRESHOLDS}
+    assert found >= flat
+    assert found - {*flat, *DAGS} == {"fs_sync_service", "fs_sync_large"}  # a Variable of two DAGs, and a pool
     assert {name for name in found if name.startswith("fs_sync_service_")} == {"fs_sync_service_quick", "fs_sync_service_full"}
 
 
@@ -169,7 +170,17 @@ def test_every_variable_in_the_environment_is_one_of_ours() -> None:
 
 
 def test_every_name_in_the_text_is_one_that_something_reads() -> None:
-    known = {*Route.model_fields, *Endpoint.model_fields, *form.run_params(), *form.FLAT, *DAGS, *ARGUMENTS, *EXTRA, *credentials.UNCHECKED}
+    known = {
+        *Route.model_fields,
+        *Endpoint.model_fields,
+        *form.run_params(),
+        *form.FLAT,
+        *form.THRESHOLDS,
+        *DAGS,
+        *ARGUMENTS,
+        *EXTRA,
+        *credentials.UNCHECKED,
+    }
     known |= {conn_id for _, document in CONNECTIONS for conn_id in document} | {
         "s3_target_conn",
         "s3_source_conn",

@@ -72,6 +72,11 @@ def test_how_it_is_copied_is_no_other_route() -> None:
     assert cursor.definition(form.apply_run(route(), run), KIND, replace(TARGET, key="ANOTHER"), None, HOST) == definition()
 
 
+def test_what_is_no_word_about_what_is_copied_is_no_other_route() -> None:
+    assert definition(small_file="1M", large_file="2M") == definition()
+    assert definition(max_file="20G") != definition()
+
+
 def test_a_host_s_word_on_its_cursor_is_read() -> None:
     said = records.parse(b"scan quick\ncursor 1700000000 a-run_1.x\n")
     assert (said.scan, said.cursor) == ("quick", (1_700_000_000, "a-run_1.x"))

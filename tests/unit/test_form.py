@@ -70,8 +70,19 @@ def test_unknown_routes_are_named_with_the_known() -> None:
 
 
 def test_unknown_flat_variables_are_warned_about() -> None:
-    keys = (*form.FLAT, "other", "fs_sync_rsync", "fs_sync_rclone_nightly", "fs_sync_mine", "fs_sync_source_pth", "fs_sync_zzz")
+    keys = (
+        *form.FLAT,
+        *form.THRESHOLDS,
+        "other",
+        "fs_sync_rsync",
+        "fs_sync_rclone_nightly",
+        "fs_sync_mine",
+        "fs_sync_source_pth",
+        "fs_sync_zzz",
+    )
     warnings = form.unknown_flat(keys, known=("fs_sync_mine",))
     assert len(warnings) == 2
     assert "fs_sync_source_pth is read by nothing; did you mean fs_sync_source_path?" in warnings[0]
     assert "fs_sync_zzz" in warnings[1]
+    (warning,) = form.unknown_flat(["fs_sync_large_file_mb"])
+    assert "did you mean fs_sync_large_file_gb?" in warning

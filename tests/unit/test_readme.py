@@ -12,8 +12,10 @@ import pytest
 
 from fs_sync import alerts, credentials, form, route
 from fs_sync.errors import WORDS, FsSyncError, SourceError
-from fs_sync.options import Anomalies, Endpoint, Policy
+from fs_sync.options import Anomalies, Endpoint, Policy, Route
 from fs_sync.records import KINDS
+from fs_sync.route import UNITS as NAMES_OF_UNITS
+from fs_sync.values import parse_size
 from lab import option_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,6 +25,8 @@ DIRECTIONS = (REPOSITORY / "docs" / "directions.md").read_text(encoding="utf-8")
 RUNBOOK = (REPOSITORY / "docs" / "runbook.md").read_text(encoding="utf-8")
 ALERTS = (REPOSITORY / "docs" / "alerts.md").read_text(encoding="utf-8")
 ANOMALIES = (REPOSITORY / "docs" / "anomalies.md").read_text(encoding="utf-8")
+SIZES = (REPOSITORY / "docs" / "sizes.md").read_text(encoding="utf-8")
+UNITS = {word: unit for unit, word in NAMES_OF_UNITS.items()}
 TEMPLATES = REPOSITORY / "templates"
 DAGS = tuple(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
 
@@ -84,8 +88,20 @@ def test_connections_and_variables_are_those_of_the_code() -> None:
     named = set(re.findall(r"\b(?:sftp|s3)_\w+", code(README))) - set(Endpoint.model_fields["conn"].examples or ())
     assert named - example == defaults
     variables = set(re.findall(r"\bfs_sync_\w+", code(README)))
-    assert variables >= {*form.FLAT, *DAGS}
-    assert {name for name in variables if name not in form.FLAT and not name.startswith(DAGS)} == set()
+    flat = {*form.FLAT, *form.THRESHOLDS}
+    assert variables >= {*flat, *DAGS}
+    assert {name for name in variables if name not in flat and not name.startswith(DAGS)} == set()
+
+
+def test_the_variables_of_the_thresholds_are_told_with_their_defaults_and_units() -> None:
+    rows = re.findall(r"^\| `(fs_sync_\w+)` \| (\d+) \| (\w+).* \| `(\w+)` \|$", SIZES, re.MULTILINE)
+    assert {name: (option, UNITS[word]) for name, _, word, option in rows} == form.THRESHOLDS
+    for name, default, _, option in rows:
+        assert parse_size(default + form.THRESHOLDS[name][1]) == Route.model_fields[option].default
+    set_there = re.findall(r"^airflow variables set (\w+) (\S+)$", SIZES, re.MULTILINE)
+    route_of = {"routes": [{"name": "a", "source": {"path": "/a"}, "target": {"path": "/b"}}]}
+    (one,) = route.parse(json.dumps(route_of), dict(set_there), route.Kind("rsync", "ssh"), form.Run(), "n")
+    assert (one.faults, one.route and (one.route.small_file, one.route.large_file)) == ((), (20 * 1024**2, 512 * 1024**2))
 
 
 def test_the_form_is_named() -> None:

@@ -252,6 +252,86 @@ def test_faults_of_flat_variables_name_them() -> None:
     )
 
 
+MEGA, GIGA = 1024**2, 1024**3
+SIZES = {"fs_sync_small_file_mb": "20", "fs_sync_large_file_gb": "0.5", "fs_sync_max_file_gb": "2"}
+
+
+def with_sizes(flat: dict[str, str], *routes: object, **top: object) -> Mapped:
+    """The first route of a JSON Variable beside flat Variables."""
+    return parse(json.dumps({"routes": routes or [GOOD], **top}), flat, RSYNC, Run(), "n0")[0]
+
+
+def sizes(one: Mapped) -> tuple[int, int, int | None]:
+    assert one.route, one.faults
+    return one.route.small_file, one.route.large_file, one.route.max_file
+
+
+def test_the_deployment_s_thresholds_are_those_of_every_route_without_its_own() -> None:
+    assert sizes(with_sizes({})) == (100 * MEGA, GIGA, 10 * GIGA)
+    assert sizes(with_sizes(SIZES)) == (20 * MEGA, GIGA // 2, 2 * GIGA)
+    (only,) = parse(None, {"fs_sync_source_path": "/s", "fs_sync_target_path": "/t", **SIZES}, RSYNC, Run(), "n0")
+    assert sizes(only) == (20 * MEGA, GIGA // 2, 2 * GIGA)
+    assert sizes(with_sizes(SIZES, defaults={"small_file": "1M", "max_file": None})) == (MEGA, GIGA // 2, None)
+    assert sizes(with_sizes(SIZES, changed(large_file="1G", small_file=5), defaults={"small_file": "1M"})) == (5, GIGA, 2 * GIGA)
+    assert sizes(with_sizes({"fs_sync_max_file_gb": " 0\n"})) == (100 * MEGA, GIGA, None)
+    assert sizes(with_sizes({"fs_sync_small_file_mb": "0", "fs_sync_large_file_gb": "0.000000001"}))[:2] == (0, 1)
+
+
+@pytest.mark.parametrize("key", SIZES)
+@pytest.mark.parametrize("value", ["", " ", "many", "-1", "NaN", "inf", "1e3", "10G", "0,5", ".5", "5.", "1 0", "1" * 10, "१"])
+def test_a_threshold_that_is_no_number_is_told_by_each_route_that_uses_it(key: str, value: str) -> None:
+    option = key.removeprefix("fs_sync_").rpartition("_")[0]
+    unit = "megabytes" if key.endswith("mb") else "gigabytes"
+    (fault,) = with_sizes({**SIZES, key: value}).faults
+    assert fault.startswith(f"Variable {key}: {value!r} is not a number of {unit}; write one without a sign or a unit, as ")
+    assert ("0 is no limit" in fault) == (option == "max_file")
+    (fault,) = parse(None, {"fs_sync_source_path": "/s", "fs_sync_target_path": "/t", key: value}, RSYNC, Run(), "n0")[0].faults
+    assert fault.startswith(f"Variable {key}: ")
+    own = {"small_file": "1M", "large_file": "1G", "max_file": "2G"}[option]
+    assert with_sizes({**SIZES, key: value}, changed(**{option: own})).faults == ()
+    assert with_sizes({**SIZES, key: value}, defaults={option: own}).faults == ()
+    first, second = parse(
+        json.dumps({"routes": [changed(**{option: own}), changed(name="b", target={"path": "/b"})]}),
+        {**SIZES, key: value}, RSYNC, Run(), "n0",
+    )  # fmt: skip
+    assert (first.faults, len(second.faults)) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("flat", "said", "told"),
+    [
+        ({}, {"small_file": "2G"}, "routes[0].small_file: 2147483648 bytes are more than large_file, 1073741824 bytes, so that"),
+        ({}, {"large_file": "3M", "max_file": "2M"}, "routes[0].max_file: 2097152 bytes are less than large_file, 3145728 bytes, so that"),
+        (
+            {"fs_sync_small_file_mb": "3"},
+            {"large_file": "2M"},
+            "Variable fs_sync_small_file_mb: 3145728 bytes are more than large_file, 2097152 bytes, so",
+        ),
+        (
+            {"fs_sync_large_file_gb": "0.001"},
+            {"small_file": "2M"},
+            "routes[0].small_file: 2097152 bytes are more than large_file, 1073741 bytes (Variable fs_sync_large_file_gb), so",
+        ),
+        (
+            {"fs_sync_large_file_gb": "2", "fs_sync_max_file_gb": "1"},
+            {},
+            "Variable fs_sync_max_file_gb: 1073741824 bytes are less than large_file, 2147483648 bytes (Variable fs_sync_large_file_gb), so",
+        ),
+    ],
+)
+def test_thresholds_that_contradict_each_other(flat: dict[str, str], said: dict[str, object], told: str) -> None:
+    (fault,) = with_sizes(flat, changed(**said)).faults
+    assert fault.startswith(told)
+    assert "; lower it, or raise large_file" in fault or "; raise it, or lower large_file" in fault
+
+
+def test_a_threshold_that_nobody_said_gives_way() -> None:
+    assert sizes(with_sizes({}, changed(max_file="50M"))) == (50 * MEGA, 50 * MEGA, 50 * MEGA)
+    assert sizes(with_sizes({}, changed(large_file="50M"))) == (50 * MEGA, 50 * MEGA, 10 * GIGA)
+    assert sizes(with_sizes({"fs_sync_max_file_gb": "0.05"})) == (53687091, 53687091, 53687091)
+    assert sizes(with_sizes({"fs_sync_large_file_gb": "0.05"})) == (53687091, 53687091, 10 * GIGA)
+
+
 def test_the_readme_table_of_options_is_current() -> None:
     assert option_table.is_current(), "run python -m lab.option_table"
 

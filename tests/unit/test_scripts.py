@@ -47,6 +47,7 @@ OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "compress": (True, ("rsync", "rclone")),
     "require": (".mounted", tuple(KINDS)),
     "target_auth": ("host", tuple(KINDS)),
+    "small_file": ("20M", ("rsync",)),
     "large_file": ("500M", tuple(KINDS)),
     "max_file": ("20G", tuple(KINDS)),
     "oversized": ("skip", tuple(KINDS)),
