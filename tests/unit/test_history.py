@@ -335,7 +335,8 @@ def test_where_the_limits_are(name: str, numbers: tuple[int, ...], limit: int) -
         ((0,) * 5, 0, 0),  # a source that is empty as a rule can't be emptied
         ((98, 99, 100, 101, 102), 100, 50),
         ((90, 93, 100, 107, 110), 100, 30),  # ten times the spread below the median
-        ((50, 80, 100, 120, 150), 100, 0),
+        ((50, 80, 100, 120, 150), 100, 1),  # where there always were some, none is too few
+        ((0, 80, 100, 120, 150), 100, 0),
     ],
 )
 def test_how_few_files_are_too_few(numbers: tuple[int, ...], usual: int, fewest: int) -> None:

@@ -124,7 +124,7 @@ def test_what_is_held_has_its_reason_and_every_kind_of_target_its_row() -> None:
         "not-found-by-rclone",
     }  # those are failures
     reasons |= {first or second for first, second in re.findall(r'held\("([^"]+)"\)|print "([a-z-]+)\\t"', scripts)}
-    reasons |= {reason.replace("$1", "NAME") for reason in re.findall(r'\baside_take \S+ "?([a-z][\w:$-]*)', scripts)}
+    reasons |= {reason.replace("$1", "NAME") for reason in re.findall(r'\baside_(?:take|known) \S+ "?([a-z][\w:$-]*)', scripts)}
     held = README.split("| reason in the report |")[1].split("\n\n")[0] + DIRECTIONS.split("| reason in the report |")[1].split("\n\n")[0]
     first_columns = "".join(re.findall(r"^\| (`[^|]+) \|", held, re.MULTILINE))
     assert set(re.findall(r"`([^`]+)`", first_columns)) == reasons
