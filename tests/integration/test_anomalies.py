@@ -34,11 +34,12 @@ class Watched:
     entries: tuple[Entry, ...] = ()
     last: Copy | None = None
 
-    def run(self, *, dry_run: bool = False, **options: Any) -> Copy:
+    def run(self, *, dry_run: bool = False, waits: str = "", **options: Any) -> Copy:
         route = self.end.route(self.source, self.target, **{**self.options, **options})
         made, run = Copy(route), uuid.uuid4().hex
         limits = history.usual(self.entries, "d")
         more = {**cursor_of(self.last), "FS_SYNC_USUAL": " ".join(f"{name}={limit}" for name, limit in limits.items())}
+        more |= {"FS_SYNC_ASKED": waits} if waits else {}
         made.steps.append(self.end.step("plan", route, run, more=more, dry_run=dry_run))
         if made.exit == 0 and not made.records.nothing and not dry_run:
             made.steps.append(self.end.step("finish", route, run))
@@ -229,6 +230,25 @@ def test_a_quick_scan_knows_them_too_and_holds_them_until_the_policy_is_another(
         assert (done.records.scan, done.held) == ("quick", {"a": "anomaly:future_mtime"})
     assert route.run().good().records.scan == "quick"
     assert arrived(at) == {"old", "a"}
+
+
+@on("rsync", "rclone")
+def test_what_waits_for_a_person_waits_until_the_answer(end: End, source: Path) -> None:
+    """Though there is less of it by then, so that it would be no surprise any more; what changed since is another file."""
+    target, at = end.fresh()
+    route = Watched(end, source, target, {"anomalies": {"run_files": "approve"}}, usually(files=1))
+    names = [f"new {number}" for number in range(60)]
+    fill(source, names)
+    asking = route.run().good()
+    assert asking.records.tiers["oversized"][0] == 60
+    for name in names[:50]:
+        (source / name).unlink()
+    fill(source, names[58:], b"changed")
+    done = route.run(waits="run x").good()
+    assert (told(done), done.held) == ({}, dict.fromkeys(names[50:58], "waits-for-approval"))
+    assert "oversized" not in done.records.tiers
+    assert any("run x" in note for note in done.records.notes)
+    assert arrived(at) == set(names[58:])
 
 
 @on("rsync", "rclone")
