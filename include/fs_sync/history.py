@@ -27,6 +27,8 @@ WORDS, WORD, ERROR, TEXT = 8, 40, 160, 250  # anomalies of an entry; characters 
 # What is usual: of how many runs at least, how far away is far, and what is too little to speak of (bytes, files).
 FEWEST, FAR = 5, 10
 LEAST = {"bytes": 10_000_000, "files": 50, "largest": 10_000_000, "changed": 20, "emptied": 10}
+# What an answer's entry says of how much of each there may be.
+OF_ANSWERS = {"changed": "files", "emptied": "files", "largest": "bytes"}
 SLOW, GRACE = 3.0, 60.0  # seconds
 LAST_SECOND = 253_402_300_799  # of the year 9999
 LONGEST = 10.0**9  # seconds
@@ -163,24 +165,26 @@ def usual(entries: Iterable[Entry], definition: str) -> dict[str, int]:
     Given a route's history and its definition now, return what the limits of the usual are; one that isn't known is left out.
 
     More than `bytes` or `files` to copy, more that are `changed` or `emptied` (each of them of files), or a file of more bytes than
-    `largest`, is far outside: ten times the median of the green runs, and ten times their spread away from it. `source` is how many files
-    there usually are, and fewer than `fewest` are too few. Runs of what the route was before it was changed say nothing, and neither
-    do fewer than FEWEST.
+    `largest`, is far outside: ten times the median of the green runs, ten times their spread away from it, and twice what came twice,
+    as each night's or what a person has let through. `source` is how many files there usually are, and fewer than `fewest` are too few.
+    Runs of what the route was before it was changed say nothing, and neither do fewer than FEWEST.
     """
-    green = _green(entries, definition)
+    known = [one for one in entries if one.state != FAILED and one.definition == definition]
+    green, answered = _green(known, definition), [one for one in known if one.run.endswith(ANSWERED)]
     copied = [one for one in green if one.files]
     found = {}
     for name, least in LEAST.items():
         numbers = [getattr(one, name) for one in copied]
         if len(numbers) >= FEWEST:
             middle, spread = typical(numbers)
-            found[name] = min(round(max(least, FAR * middle, middle + FAR * spread)), LARGEST)
-    known = [one.scanned for one in green if one.scan == "full"]
-    if len(known) >= FEWEST:
-        middle, spread = typical(known)
+            twice = sorted([*numbers, *(getattr(one, OF_ANSWERS.get(name, name)) for one in answered)])[-2]
+            found[name] = min(round(max(least, FAR * middle, middle + FAR * spread, 2 * twice)), LARGEST)
+    sources = sorted(one.scanned for one in green if one.scan == "full")
+    if len(sources) >= FEWEST:
+        middle, spread = typical(sources)
         found["source"] = min(round(middle), LARGEST)
         # Where there always were some, none at all is too few, however much their number changes.
-        found["fewest"] = max(min(1, *known), math.ceil(min(middle / 2, middle - FAR * spread)))
+        found["fewest"] = max(min(1, sources[0]), math.ceil(min(middle / 2, middle - FAR * spread, sources[1] / 2)))
     return found
 
 
