@@ -156,5 +156,5 @@ def test_what_is_stored_holds_no_secret(host: Sshd) -> None:
     job = name_job("dag", "run", "nonce", "plan", "one", 0, "target")
     path, kwargs = JobTrigger(CONN, job.to_dict(), 7, 9).serialize()
     assert path == "fs_sync.trigger.JobTrigger"
-    assert set(kwargs) == {"conn_id", "job", "offset", "worker_bytes"}
+    assert set(kwargs) == {"conn_id", "job", "offset", "worker_bytes", "late_at", "slow"}
     assert host.private_key.split("\n")[1] not in json.dumps(kwargs)
