@@ -203,8 +203,12 @@ class Rest:
 
     def states_of_asset(self, name: str) -> dict[str, Any]:
         """Return what the state store of an asset holds, by its keys."""
-        found = self._call("GET", f"/api/v2/assets/{self._asset(name)}/state-store")["asset_state_store"]
-        return {entry["key"]: entry["value"] for entry in found}
+        path, found = f"/api/v2/assets/{self._asset(name)}/state-store", {}
+        while True:
+            page = self._call("GET", path, params={"limit": 50, "offset": len(found)})
+            found.update({entry["key"]: entry["value"] for entry in page["asset_state_store"]})
+            if len(found) >= page["total_entries"] or not page["asset_state_store"]:
+                return found
 
     def set_state_of_asset(self, name: str, key: str, value: Any) -> None:
         """Store a value under a key of an asset's state store."""

@@ -191,7 +191,7 @@ WORDS: dict[type[FsSyncError], tuple[str, str]] = {
     ),
     TimedOut: (
         "the job ran longer than `timeout`",
-        "raise `timeout` of the route, then clear the task: it goes on where it can",
+        "raise `timeout` of the route; the next run goes on where it can",
     ),
     Orphaned: (
         "nobody watched the job for `orphan_after`, so it stopped itself",
@@ -199,7 +199,7 @@ WORDS: dict[type[FsSyncError], tuple[str, str]] = {
     ),
     Unusual: (
         "an anomaly whose policy is `fail`",
-        "look at the source; if all is well there, set that anomaly of the route's `anomalies` to `warn`, then clear the task",
+        "look at the source; if all is well there, set that anomaly of the route's `anomalies` to `warn`; the next run goes by it",
     ),
     ToolFailed: (
         "the tool failed for a reason that has no class of its own",

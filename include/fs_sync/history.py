@@ -23,12 +23,15 @@ LIMIT = 60_000
 # Of the entries before these many newest ones, those that copied nothing make room first: a route of every minute that is idle, or
 # fails for an hour, would else forget what its copies are like.
 LATEST = 20
+# And so many of whole sources stay, which say how many files there are.
+WHOLE = 10
 WORDS, WORD, ERROR, TEXT = 8, 40, 160, 250  # anomalies of an entry; characters of one, of an error, of an id
 # What is usual: of how many runs at least, how far away is far, and what is too little to speak of (bytes, files).
 FEWEST, FAR = 5, 10
 LEAST = {"bytes": 10_000_000, "files": 50, "largest": 10_000_000, "changed": 20, "emptied": 10}
 # What an answer's entry says of how much of each there may be.
 OF_ANSWERS = {"changed": "files", "emptied": "files", "largest": "bytes"}
+MANY = 20  # files
 SLOW, GRACE = 3.0, 60.0  # seconds
 LAST_SECOND = 253_402_300_799  # of the year 9999
 LONGEST = 10.0**9  # seconds
@@ -88,7 +91,7 @@ def of_report(done: Report, at: float, run: str, said: Iterable[str] = (), error
         bytes=done.bytes.get("files", 0),
         seconds=done.seconds.get("total", 0.0),
         rate=done.rate,
-        scanned=0 if done.scan == "quick" else done.counts.get("source", 0),
+        scanned=done.counts.get("source", 0),
         scan=done.scan,
         largest=done.bytes.get("largest", 0),
         changed=done.counts.get("changed", 0),
@@ -132,7 +135,10 @@ def added(entries: Sequence[Entry], entry: Entry) -> tuple[Entry, ...]:
     """
     kept = [*(one for one in entries if (one.dag, one.run) != (entry.dag, entry.run)), entry]
     while len(kept) > 1 and (len(kept) > KEPT or len(json.dumps(plain(kept))) > LIMIT):
-        kept.remove(next((one for one in kept[:-LATEST] if one.state != OK), kept[0]))
+        # Of a pair the full runs, which alone know the source, are few among the quick ones.
+        whole = [one for one in kept if one.scan == "full" and one.state != FAILED][-WHOLE:]
+        spare = [one for one in kept[:-LATEST] if one not in whole]
+        kept.remove(next((one for one in spare if one.state != OK), (spare or kept)[0]))
     return tuple(kept)
 
 
@@ -166,7 +172,8 @@ def usual(entries: Iterable[Entry], definition: str) -> dict[str, int]:
 
     More than `bytes` or `files` to copy, more that are `changed` or `emptied` (each of them of files), or a file of more bytes than
     `largest`, is far outside: ten times the median of the green runs, ten times their spread away from it, and twice what came twice,
-    as each night's or what a person has let through. `source` is how many files there usually are, and fewer than `fewest` are too few.
+    as each night's or what a person has let through. `source` is how many files there usually are, `last` how many there were in the last
+    run that knew it, and fewer than `fewest` are too few.
     Runs of what the route was before it was changed say nothing, and neither do fewer than FEWEST.
     """
     known = [one for one in entries if one.state != FAILED and one.definition == definition]
@@ -174,17 +181,20 @@ def usual(entries: Iterable[Entry], definition: str) -> dict[str, int]:
     copied = [one for one in green if one.files]
     found = {}
     for name, least in LEAST.items():
-        numbers = [getattr(one, name) for one in copied]
+        # A source that rests has no runs that copied, and it is all the more of a surprise if it changes all at once.
+        numbers = [getattr(one, name) for one in (green if len(copied) < FEWEST and name in ("changed", "emptied") else copied)]
         if len(numbers) >= FEWEST:
             middle, spread = typical(numbers)
             twice = sorted([*numbers, *(getattr(one, OF_ANSWERS.get(name, name)) for one in answered)])[-2]
             found[name] = min(round(max(least, FAR * middle, middle + FAR * spread, 2 * twice)), LARGEST)
-    sources = sorted(one.scanned for one in green if one.scan == "full")
-    if len(sources) >= FEWEST:
-        middle, spread = typical(sources)
-        found["source"] = min(round(middle), LARGEST)
-        # Where there always were some, none at all is too few, however much their number changes.
-        found["fewest"] = max(min(1, sources[0]), math.ceil(min(middle / 2, middle - FAR * spread, sources[1] / 2)))
+    # What was long ago is no measure of what a source holds.
+    seen = [one.scanned for one in green if one.scan == "full" or one.scanned][-WHOLE:]
+    if len(seen) >= FEWEST:
+        middle, spread = typical(seen)
+        found["source"], found["last"] = min(round(middle), LARGEST), seen[-1]
+        # Where there always were many, none at all is too few, however much their number changes.
+        lowest, second = sorted(seen)[:2]
+        found["fewest"] = max(int(lowest >= MANY), math.ceil(min(middle / 2, middle - FAR * spread, second / 2)))
     return found
 
 
@@ -193,12 +203,13 @@ def rate(entries: Iterable[Entry]) -> int:
     return min(round(typical(one.rate for one in entries if one.state == OK and one.rate and one.bytes)[0]), LARGEST)
 
 
-def patience(entries: Iterable[Entry], definition: str, files: int, size: int, bandwidth: int | None) -> float | None:
+def patience(entries: Iterable[Entry], definition: str, scan: str, files: int, size: int, bandwidth: int | None) -> float | None:
     """
-    Given a route's history, its definition, the files and bytes to copy and the limit on its bandwidth, return how many seconds a step may
-    take before it counts as slow: SLOW times what the last green runs lead to expect, and a grace. None where too few are known.
+    Given a route's history, its definition, the scan, the files and bytes to copy and the limit on its bandwidth, return how many seconds a
+    step may take before it counts as slow: SLOW times what the last green runs of that scan lead to expect, and a grace. None where too
+    few are known.
     """
-    copied = [one for one in _green(entries, definition) if one.rate and one.bytes and one.seconds]
+    copied = [one for one in _green(entries, definition) if one.scan == scan and one.rate and one.bytes and one.seconds]
     if len(copied) < FEWEST:
         return None
     speed = min(typical(one.rate for one in copied)[0], bandwidth or LARGEST)

@@ -215,11 +215,12 @@ class JobOperator(SSHOperator):
         """When this step begins to take far longer than the route's history lets expect, in epoch seconds; 0 where that is not known."""
         from fs_sync import history, records, store
 
-        if self.step not in (*TIERS, "finish") or self.route.anomalies.slow == "ignore":
+        # What this run alone verifies otherwise takes its own time.
+        if self.step not in (*TIERS, "finish") or self.route.anomalies.slow == "ignore" or self.mapped.run.verify is not None:
             return 0.0
-        tiers, known = records.from_dict(earlier[0]["records"]).tiers, store.entries(context, self.mapped.name) or ()
-        files, size = tiers.get(self.step, (int(earlier[0]["files"]), int(earlier[0]["bytes"])))
-        patience = history.patience(known, self._definition(), files, size, self.route.bandwidth)
+        plan, known = records.from_dict(earlier[0]["records"]), store.entries(context, self.mapped.name) or ()
+        files, size = plan.tiers.get(self.step, (int(earlier[0]["files"]), int(earlier[0]["bytes"])))
+        patience = history.patience(known, self._definition(), plan.scan or "full", files, size, self.route.bandwidth)
         return 0.0 if patience is None else time.time() + patience
 
     def _tell_slow(self, context: Any) -> None:
@@ -235,8 +236,8 @@ class JobOperator(SSHOperator):
         self._tell_anomalies(context, [("slow", policy, self.slow)])
 
     def _tell_anomalies(self, context: Any, found: Iterable[tuple[str, str, str]]) -> None:
-        """Alert, but for what a person is asked about, and what fails: that has an alert of its own."""
-        told = [one for one in found if one[1] in ("warn", "hold")]
+        """Alert, but for what fails: that has an alert of its own."""
+        told = [one for one in found if one[1] != "fail"]
         if told and not self.mapped.run.dry_run:
             names, text = ", ".join(name for name, _, _ in told), "\n".join(f"{name} ({policy}): {text}" for name, policy, text in told)
             alerting.once("anomaly", context, route=self.mapped.name, phase=self.step, error=names, text=text, mend=ANOMALY_MEND)
@@ -475,7 +476,9 @@ class JobOperator(SSHOperator):
 
         if self.slow:
             said = replace(said, anomalies=(*said.anomalies, ("slow", self.route.anomalies.slow, self.slow)))
-        self._tell_anomalies(context, [one for one in said.anomalies if one[0] != "slow"])
+        # What a person is asked about by this run has an alert of its own.
+        found = [one for one in said.anomalies if one[0] != "slow" and (one[1] != "approve" or "oversized" not in said.tiers)]
+        self._tell_anomalies(context, found)
         if self.step in TIERS:
             return steps.transferred(said, worker_bytes)
         if self.step in ("finish", "oversized"):

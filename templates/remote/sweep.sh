@@ -4,7 +4,7 @@
 IFS= read -r root
 case $root in -*) root=./$root ;; esac
 cd "$root" 2>/dev/null || exit 0
-parts() { find . -type f -path "*/.fs-sync/*" "$@" -print 2>/dev/null | grep "/\.fs-sync/[^/]*\$"; }
+parts() { find . -type f -path "*/.fs-sync/*" "$@" -print 2>/dev/null | grep "^\./" | grep "/\.fs-sync/[^/]*\$"; }
 { cat; echo //; parts -mtime +0; } | awk "\$0 == \"//\" { listed = 1; next } listed == 0 { keep[\$0] = 1; next } { n = substr(\$0, 3); sub(/\.fs-sync\/[^\/]*\$/, \"\", n); f = \$0; sub(/.*\//, \"\", f); if ((n f in keep) == 0) print }" | {
   files=0 bytes=0
   while IFS= read -r file; do

@@ -257,7 +257,7 @@ def test_what_a_person_leaves_out_is_no_surprise_again(end: End, source: Path) -
     route = Watched(end, source, target, {"anomalies": {"run_files": "approve"}}, usually(files=1))
     fill(source, [f"new {number}" for number in range(60)])
     done = route.run().good()
-    assert (done.records.nothing, done.counts["held"], done.records.tiers["oversized"][0]) == (True, 60, 60)
+    assert (arrived(at), done.counts["held"], done.records.tiers["oversized"][0]) == (set(), 60, 60)
     assert route.answer("leave out").exit == 0
     fill(source, ["one more"])
     done = route.run().good()
@@ -394,3 +394,78 @@ def test_limits_that_are_none_limit_nothing(end: End, source: Path, usual: str) 
     fill(source, ["a"])
     done = end.step("plan", end.route(source, end.fresh()[0]), uuid.uuid4().hex, more={"FS_SYNC_USUAL": usual})
     assert (done.exit, told(done)) == (0, {})
+
+
+@on("rsync", "rclone")
+def test_all_else_is_brought_while_much_waits(end: End, source: Path) -> None:
+    """Links, modes, empty directories and files of later runs; of more names than a filter could be tried with."""
+    target, at = end.fresh()
+    route = Watched(end, source, target, {"anomalies": {"run_files": "approve"}}, usually(files=1))
+    fill(source, [f"d{number % 7}/{number}" for number in range(1200)])
+    assert route.run().good().counts["held"] == 1200
+    assert route.answer("leave out").exit == 0
+    (source / "d1" / "empty").mkdir()
+    (source / "link").symlink_to("d1")
+    fill(source, ["d2/more"])
+    done = route.run().good()
+    assert (done.counts["moved"], arrived(at)) == (1, {"d2/more"})
+    assert end.kind.backend == "rclone" or (at / "link").is_symlink()
+    assert end.kind.backend == "rclone" or (at / "d1" / "empty").is_dir()
+    # Alone too, where nothing else is to be copied.
+    (source / "another link").symlink_to("d2")
+    route.run().good()
+    assert end.kind.backend == "rclone" or (at / "another link").is_symlink()
+    assert arrived(at) == {"d2/more"}
+
+
+@on("rsync", "rclone")
+@pytest.mark.parametrize("policy", ["hold", "approve"])
+def test_what_a_full_scan_set_aside_a_quick_one_leaves_alone(end: End, source: Path, policy: str) -> None:
+    target, at = end.fresh()
+    route = Watched(end, source, target, {"anomalies": {"new_extension": policy}})
+    names = renamed(route)
+    route.run().good()
+    reason = "anomaly:new_extension" if policy == "hold" else "waits-for-approval"
+    fill(source, ["more.jpg"])
+    done = route.run(scan="quick").good()
+    assert (set(done.held.values()), done.counts["held"]) == ({reason}, len(names))
+    assert "more.jpg" in arrived(at)
+    assert not names & arrived(at)
+
+
+@on("rsync", "rclone")
+def test_a_quick_scan_sees_that_all_got_a_further_extension(end: End, source: Path) -> None:
+    target, at = end.fresh()
+    names = [f"dir/{number}.jpg" for number in range(30)]
+    fill(source, names)
+    route = Watched(end, source, target, {"scan": "quick", "anomalies": {"new_extension": "hold"}})
+    route.run().good()
+    fill(source, [f"dir/new {number}.webp" for number in range(30)])
+    assert told(route.run().good()) == {}, "the old ones are still there"
+    for name in names:
+        (source / name).rename(source / f"{name}.locked")
+    done = route.run().good()
+    assert (done.records.scan, told(done), done.counts["held"]) == ("quick", {"new_extension": "hold"}, 30)
+    assert not [name for name in arrived(at) if name.endswith(".locked")]
+
+
+@on("rsync", "rclone", "rclone-sftp")
+def test_empty_files_that_were_but_touched_did_not_become_empty(end: End, source: Path) -> None:
+    target, at = end.fresh()
+    names = [f"{number}/__init__.py" for number in range(15)]
+    for name in names:
+        write(source / name, b"")
+    route = Watched(end, source, target)
+    route.run().good()
+    for name in names:
+        os.utime(source / name, (time.time() - DAY,) * 2)
+    assert told(route.run().good()) == {}
+    # Logs are rotated.
+    logs = [f"{number}.log" for number in range(15)]
+    fill(source, logs)
+    route.run().good()
+    for name in logs:
+        (source / name).rename(source / f"{name}.1")
+        (source / name).write_bytes(b"")
+    assert told(route.run().good()) == {}
+    assert checksums(at).items() >= checksums(source).items()

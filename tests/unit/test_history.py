@@ -198,8 +198,9 @@ def test_an_entry_is_made_of_a_report() -> None:
     failed = history.of_report(done, 1, "run", error="SourceError: it\nis gone" + "!" * 1000)
     assert (failed.state, len(failed.error)) == ("failed", history.ERROR)
     assert failed.error.startswith("SourceError: it is gone!")
-    # A quick scan looks at a few names: how many files there are it does not know.
-    assert history.of_report(replace(done, scan="quick"), 1, "run").scanned == 0
+    # A quick scan of a host looks at a few names: how many files there are it does not say.
+    few = {name: count for name, count in done.counts.items() if name != "source"}
+    assert history.of_report(replace(done, scan="quick", counts=few), 1, "run").scanned == 0
     assert history.of_report(replace(done, state="nothing to do"), 1, "run").state == "nothing to do"
 
 
@@ -356,16 +357,29 @@ def test_what_comes_twice_is_no_surprise_and_neither_is_what_people_let_through_
 )
 def test_how_few_files_are_too_few(numbers: tuple[int, ...], usual: int, fewest: int) -> None:
     limits = history.usual(of("scanned", numbers, files=0, bytes=0, state="nothing to do"), "d")
-    assert limits == {"source": usual, "fewest": fewest}
+    assert (limits["source"], limits["fewest"], limits["last"]) == (usual, fewest, numbers[-1])
+
+
+def test_of_a_pair_the_full_runs_are_kept_among_the_quick_ones() -> None:
+    kept: tuple[Entry, ...] = ()
+    for number in range(600):
+        full = number % 120 == 0
+        one = replace(
+            ENTRY, at=number, run=f"{number}", scan="full" if full else "quick", scanned=100 if full else 0, state="nothing to do"
+        )
+        kept = history.added(kept, replace(one, files=0, bytes=0))
+    assert [one.at for one in kept if one.scan == "full"] == [0, 120, 240, 360, 480]
+    assert history.usual(kept, ENTRY.definition)["fewest"] == 50
+    assert len(kept) == history.KEPT
 
 
 def test_a_few_runs_are_no_history() -> None:
     assert history.usual((), "d") == {}
     assert history.usual(runs(history.FEWEST - 1), "d") == {}
-    assert set(history.usual(runs(history.FEWEST), "d")) == {*FIGURES, "source", "fewest"}
-    # Those that copied nothing say how large the source is, and nothing else.
+    assert set(history.usual(runs(history.FEWEST), "d")) == {*FIGURES, "source", "fewest", "last"}
+    # Those that copied nothing say how large the source is, and that nothing changes there.
     idle = runs(history.FEWEST - 1) + runs(20, state="nothing to do", files=0)
-    assert set(history.usual(idle, "d")) == {"source", "fewest"}
+    assert set(history.usual(idle, "d")) == {"source", "fewest", "last", "changed", "emptied"}
     # And quick scans say all but that.
     assert set(history.usual(runs(9, scan="quick", scanned=0), "d")) == set(FIGURES)
 
@@ -379,30 +393,32 @@ def test_only_green_runs_of_the_route_as_it_is_count() -> None:
     )
     assert history.usual(others, "d") == {}
     assert history.usual((*others, *runs(6)), "d") == history.usual(runs(6), "d")
-    assert history.patience(others[:90], "d", 1, 1, None) is None
+    assert history.patience(others[:90], "d", "full", 1, 1, None) is None
 
 
 def test_what_a_route_takes() -> None:
     known = runs(6, seconds=10.0, rate=1_000_000, bytes=10_000_000, files=100)  # ten files a second
     assert history.rate(known) == 1_000_000
-    assert history.patience(known, "d", 100, 10_000_000, None) == 60 + 3 * (10 + 10 + 10)
-    assert history.patience(known, "d", 0, 0, None) == 60 + 3 * 10
-    assert history.patience(known, "d", 0, 10_000_000, 100_000) == 60 + 3 * (10 + 100), "the route's limit, where it is the lower one"
-    assert history.patience(known, "d", 0, 10_000_000, 10**12) == 60 + 3 * (10 + 10)
-    assert history.patience(known[:4], "d", 1, 1, None) is None
-    assert history.patience(known, "another", 1, 1, None) is None
-    assert history.patience((), "d", 1, 1, None) is None
+    assert history.patience(known, "d", "full", 100, 10_000_000, None) == 60 + 3 * (10 + 10 + 10)
+    assert history.patience(known, "d", "full", 0, 0, None) == 60 + 3 * 10
+    assert history.patience(known, "d", "full", 0, 10_000_000, 100_000) == 60 + 3 * (10 + 100), (
+        "the route's limit, where it is the lower one"
+    )
+    assert history.patience(known, "d", "full", 0, 10_000_000, 10**12) == 60 + 3 * (10 + 10)
+    assert history.patience(known[:4], "d", "full", 1, 1, None) is None
+    assert history.patience(known, "another", "full", 1, 1, None) is None
+    assert history.patience((), "d", "full", 1, 1, None) is None
 
 
 def test_what_copied_nothing_says_nothing_of_the_rate() -> None:
     idle = runs(20, state="nothing to do", rate=0, bytes=0, files=0)
     assert history.rate(idle) == history.rate(()) == history.rate(runs(9, state="failed")) == 0
     assert history.rate((*idle, *runs(1))) == ENTRY.rate
-    assert history.patience((*idle, *runs(4)), "d", 1, 1, None) is None
-    assert history.patience((*idle, *runs(5)), "d", 1, 1, None) is not None
-    assert history.patience(runs(9, seconds=0.0), "d", 1, 1, None) is None
+    assert history.patience((*idle, *runs(4)), "d", "full", 1, 1, None) is None
+    assert history.patience((*idle, *runs(5)), "d", "full", 1, 1, None) is not None
+    assert history.patience(runs(9, seconds=0.0), "d", "full", 1, 1, None) is None
     # Files of no bytes at all are no copy by which a rate is known.
-    assert history.patience(runs(9, bytes=0), "d", 1, 1, None) is None
+    assert history.patience(runs(9, bytes=0), "d", "full", 1, 1, None) is None
 
 
 def test_figures_of_any_size_never_raise_and_limits_stay_within_a_whole_number_of_the_shell() -> None:
@@ -427,5 +443,5 @@ def test_figures_of_any_size_never_raise_and_limits_stay_within_a_whole_number_o
         assert all(limit <= records.LARGEST + (name in ("source", "fewest")) for name, limit in limits.items()), limits
         assert "fewest" not in limits or limits["fewest"] <= max(1, limits["source"])
         assert 0 <= history.rate(entries) <= 2**63
-        patience = history.patience(entries, "d", chance.choice(odd), chance.choice(odd), chance.choice((None, *odd[1:])))
+        patience = history.patience(entries, "d", "full", chance.choice(odd), chance.choice(odd), chance.choice((None, *odd[1:])))
         assert patience is None or patience >= history.GRACE
