@@ -203,7 +203,8 @@ class Rest:
 
     def states_of_asset(self, name: str) -> dict[str, Any]:
         """Return what the state store of an asset holds, by its keys."""
-        path, found = f"/api/v2/assets/{self._asset(name)}/state-store", {}
+        path = f"/api/v2/assets/{self._asset(name)}/state-store"
+        found: dict[str, Any] = {}
         while True:
             page = self._call("GET", path, params={"limit": 50, "offset": len(found)})
             found.update({entry["key"]: entry["value"] for entry in page["asset_state_store"]})
