@@ -14,10 +14,11 @@ import pytest
 
 from fs_sync import history, report
 from fs_sync.history import Entry
+from fs_sync.options import Route
 from lab.processes import until
 from lab.tree import checksums, write, write_big
 from tests.integration.driver import BY_RSYNC, ENDS, Copy, Done, End, cursor_of, on
-from tests.integration.test_semantics_trouble import kill
+from tests.integration.test_semantics_trouble import half_way, kill
 
 DAY = 86400
 QUIET = dict.fromkeys(("future_mtime", "old_mtime", "huge_file"), "ignore")
@@ -296,6 +297,15 @@ def test_content_that_differs_under_the_same_size_and_time_is_told(end: End, sou
     assert checksums(at) == checksums(source)
 
 
+def breaks(end: End, route: Route, at: Path) -> None:
+    """Let a run of a route break in the middle of its copy."""
+    assert end.step("plan", route, "broken").exit == 0
+    named = end.start("finish", route, "broken")
+    until(half_way(end, named, at, 100_000), "the middle of the copy", timeout=60, every=0.05)
+    kill(end, named)
+    end.abandon()
+
+
 @on("rsync", "rclone", "rclone-sftp")
 def test_what_interrupted_runs_left_is_counted_and_removed_after_a_day(end: End, source: Path) -> None:
     target, at = end.fresh()
@@ -323,12 +333,7 @@ def test_what_interrupted_runs_left_is_counted_and_removed_after_a_day(end: End,
     os.utime(at / young)
     # A run breaks.
     write_big(source / "large", 3_000_000)
-    run = end.route(source, target, bandwidth="200K")
-    assert end.step("plan", run, "broken").exit == 0
-    named = end.start("finish", run, "broken")
-    time.sleep(2)
-    kill(end, named)
-    end.abandon()
+    breaks(end, end.route(source, target, bandwidth="200K"), at)
     assert told(route.run().good()) == {}
     assert (at / old[0]).exists()
     (mark,) = (end.place.source.home / ".fs-sync").rglob("broken:r")
@@ -350,11 +355,7 @@ def test_what_is_still_gone_on_with_is_no_leftover(end: End, source: Path) -> No
     target, at = end.fresh()
     write_big(source / "large", 5_000_000)
     slow = end.route(source, target, bandwidth="500K")
-    assert end.step("plan", slow, "broken").exit == 0
-    named = end.start("finish", slow, "broken")
-    time.sleep(4)
-    kill(end, named)
-    end.abandon()
+    breaks(end, slow, at)
     part = at / ".fs-sync/large"
     until(part.exists, "the file in part", timeout=30)
     os.utime(part, (0, 0))
