@@ -35,6 +35,7 @@ if [ "${1:-demo}" = test ]; then
     need fish fish
     need setfacl acl
     need getfattr attr
+    need strace strace
     need git git
 fi
 if [ "${1:-demo}" = stack ]; then

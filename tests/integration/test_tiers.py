@@ -110,6 +110,7 @@ def test_medium_files_that_shrink_go_compressed(end: End, source: Path) -> None:
     target, at = end.fresh()
     done = end.copy(source, target, tiers=True, small_file="1000", large_file="1500K").good()
     small, large = done.steps[1:3]
+    assert (small.exit, small.error) == (0, ""), small.log
     assert re.search(r"^medium: 6 files shrink to [0-9] % in a sample, so they go compressed$", small.log, re.MULTILINE), small.log
     assert (small.exit, small.records.bytes["files"] > size * 0.99, small.records.bytes["wire"] < size / 4) == (0, True, True)
     assert (large.exit, large.records.bytes["wire"] > 6 * MEBI, "medium:" in large.log) == (0, True, False)
@@ -144,6 +145,27 @@ def test_a_target_whose_rsync_has_no_zstd_gets_medium_files_as_they_are(end: End
     small = done.steps[1]
     assert re.search(r"^medium: 6 files shrink to [0-9] % in a sample, but one of the rsyncs has no zstd, so they", small.log, re.MULTILINE)
     assert (small.exit, small.records.bytes["wire"] > size) == (0, True)
+    assert checksums(at) == checksums(source)
+
+
+@on("rsync")
+def test_streams_that_make_the_root_at_the_same_time_all_copy(end: End, source: Path) -> None:
+    """Each looks whether the target's root is there, and is held up before it makes it."""
+    some(source)
+    assert end.server
+    path, real = end.server.bin / "rsync", shutil.which("rsync")
+    assert not path.exists()
+    path.write_text(
+        f'#!/bin/sh\nexec strace -f -qq -o /dev/null -e trace=mkdir,mkdirat -e inject=mkdir,mkdirat:delay_enter=300000 {real} "$@"\n'
+    )
+    path.chmod(0o755)
+    try:
+        target, at = end.fresh()
+        done = end.copy(source, target, tiers=True, large_file="1M").good()
+    finally:
+        path.unlink()
+    assert [step.exit for step in done.steps] == [0, 0, 0, 0], done.log
+    assert done.steps[-1].records.bytes["files"] == 0
     assert checksums(at) == checksums(source)
 
 
